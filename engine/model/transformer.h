@@ -1,0 +1,57 @@
+// The LLaMA forward pass, written once over the backend interface.
+// Architecture: arXiv:2302.13971; grouped-query attention: arXiv:2305.13245.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <vector>
+
+#include "engine/backend/backend.h"
+#include "engine/model/llama_config.h"
+#include "engine/model/weights.h"
+
+namespace qllama {
+
+// Owns weights, KV cache and scratch; borrows the backends. One thread at a time.
+class Transformer {
+public:
+    struct Options {
+        std::int64_t contextLength = 2048;
+        KvPrecision kvPrecision = KvPrecision::F16;
+    };
+
+    static Result<std::unique_ptr<Transformer>> create(const LlamaConfig& config,
+                                                       std::vector<StageWeights> stages,
+                                                       const Options& options);
+    ~Transformer();
+
+    // Appends `tokens` to the context and leaves the logits of the last one in logits(). Long runs
+    // go through in batches; `progress` (may be empty) gets the number of tokens done. Stop is
+    // polled for each layer; a cancelled call leaves the context at the last whole batch.
+    // Fails with InvalidRequest when the context would overflow or a token is out of range.
+    Result<void> forward(std::span<const std::int32_t> tokens,
+                         const std::function<void(std::int64_t)>& progress, std::stop_token stop);
+
+    // [vocabularySize], of the last token of the last whole forward().
+    [[nodiscard]] std::span<const float> logits() const;
+
+    [[nodiscard]] std::int64_t position() const;  // tokens in the context
+    void truncate(std::int64_t position);         // forgets everything from there on
+
+    [[nodiscard]] const LlamaConfig& config() const;
+    [[nodiscard]] std::int64_t contextLength() const;
+    [[nodiscard]] std::int64_t weightBytes() const;
+    [[nodiscard]] std::int64_t kvCacheBytes() const;  // when full
+    // Weight bytes that one decode step reads (all matrices but the embedding, of which one row).
+    [[nodiscard]] std::int64_t bytesPerToken() const;
+
+private:
+    struct Impl;
+    explicit Transformer(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> m_impl;
+};
+
+}  // namespace qllama

@@ -1,0 +1,1 @@
+#include "engine/sampling/sampler.h"

@@ -1,0 +1,58 @@
+// From a path and a few choices to a model that is ready to generate.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "engine/backend/backend.h"
+#include "engine/checkpoint/checkpoint_reader.h"
+#include "engine/common/result.h"
+#include "engine/model/transformer.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace qllama {
+
+struct LoadRequest {
+    std::uint64_t id = 0;
+    CheckpointLocation location;
+    std::string device = "cpu";  // "cpu", "auto", "opencl:N"
+    Precision precision = Precision::Source;
+    int threadCount = 0;                        // 0: physical cores
+    std::optional<std::int64_t> contextLength;  // empty: what the model says, else 2048
+};
+
+// Facts about a loaded model, for status bars and the "model" event.
+struct ModelInfo {
+    std::string name;
+    std::string path;
+    std::int64_t parameterCount = 0;
+    LlamaConfig config;
+    std::string precision;  // what is really used: "f16", "source (bf16)"
+    DeviceInfo device;
+    int threadCount = 0;
+    std::int64_t contextLength = 0;
+    std::int64_t weightBytes = 0;
+    std::int64_t kvCacheBytes = 0;
+    std::int64_t bytesPerToken = 0;
+    double loadMs = 0;
+    std::vector<std::string> notes;
+};
+
+// Member order is destruction order reversed: the transformer goes before the backend it borrows.
+struct LoadedModel {
+    ModelInfo info;
+    std::shared_ptr<const Tokenizer> tokenizer;
+    std::unique_ptr<Backend> backend;
+    std::unique_ptr<Transformer> transformer;
+};
+
+// Error code of a missing tokenizer.model is NotFound with where = "tokenizer.model": the front end
+// then asks for the file and tries again with location.tokenizer set.
+Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
+                                               const LoadProgressSink& progress,
+                                               std::stop_token stop);
+
+}  // namespace qllama

@@ -1,0 +1,47 @@
+// The model's own tokenizer, through the sentencepiece library: exactly its encoding.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/common/result.h"
+
+namespace qllama {
+
+using TokenId = std::int32_t;
+
+// Immutable after open(); may be used from any thread.
+class Tokenizer {
+public:
+    // Fails with a sentence when the file is missing, over 64 MiB, not a sentencepiece model (a
+    // tiktoken file as LLaMA 3 has is recognised and named), or without BOS and EOS pieces.
+    static Result<std::shared_ptr<const Tokenizer>> open(const std::filesystem::path& path);
+    ~Tokenizer();
+
+    // BOS, then the pieces of `text` (any bytes); BOS alone for an empty text.
+    [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
+
+    // The bytes that `token` adds to a running text: U+2581 becomes a space, a byte piece its byte,
+    // control pieces (BOS, EOS, unknown) nothing. May be a part of a UTF-8 character.
+    [[nodiscard]] std::string_view pieceBytes(TokenId token) const;
+
+    // Sentencepiece puts a space before the first word; decoding drops it again. True when the
+    // model does so: whoever decodes from the start drops one leading space.
+    [[nodiscard]] bool addsDummyPrefix() const;
+
+    [[nodiscard]] TokenId bos() const;
+    [[nodiscard]] TokenId eos() const;
+    [[nodiscard]] std::int64_t vocabularySize() const;
+    [[nodiscard]] const std::filesystem::path& path() const;
+
+private:
+    struct Impl;
+    explicit Tokenizer(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> m_impl;
+};
+
+}  // namespace qllama

@@ -1,0 +1,1 @@
+#include "engine/tokenizer/utf8_stream.h"

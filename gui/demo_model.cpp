@@ -1,0 +1,9 @@
+#include "gui/demo_model.h"
+
+namespace qllama {
+
+std::optional<std::filesystem::path> demoModelFolder() {
+    return std::nullopt;
+}
+
+}  // namespace qllama
