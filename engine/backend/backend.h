@@ -81,20 +81,20 @@ public:
     // x[i, :] = row tokens[i] of `table`; the tokens are already known to be in range.
     virtual void embed(const Matrix& table, std::span<const std::int32_t> tokens, Buffer& x) = 0;
 
-    // out[i, :] = x[i, :] / sqrt(mean(x[i, :]^2) + epsilon) * gain  (arXiv:1910.07467)
-    virtual void rmsNorm(const Buffer& x, const Buffer& gain, float epsilon, std::int64_t width,
-                         std::int64_t n, Buffer& out) = 0;
+    // out[i, :] = x[firstRow + i, :] / sqrt(mean(x[firstRow + i, :]^2) + epsilon) * gain, for n rows
+    // (arXiv:1910.07467)
+    virtual void rmsNorm(const Buffer& x, std::int64_t firstRow, const Buffer& gain, float epsilon,
+                         std::int64_t width, std::int64_t n, Buffer& out) = 0;
 
     // Every task reads the same x [n, columns]; no task's out is x.
     virtual void matmul(std::span<const MatmulTask> tasks, const Buffer& x, std::int64_t n) = 0;
 
     // Rotates q [n, heads * headDim] and k [n, kvHeads * headDim] for positions first .. first+n-1,
     // on interleaved pairs as Meta does (arXiv:2104.09864), then appends k and v to `layer` of the
-    // cache. `frequencies`: headDim / 2 inverse wavelengths, loaded as a vector.
-    virtual void ropeAndStore(Buffer& q, Buffer& k, const Buffer& v,
-                              std::span<const float> frequencies, const AttentionShape& shape,
-                              KvCache& cache, std::int64_t layer, std::int64_t first,
-                              std::int64_t n) = 0;
+    // cache. `rotations`: [positions, headDim / 2, 2], the cosine and sine of each angle.
+    virtual void ropeAndStore(Buffer& q, Buffer& k, const Buffer& v, const Buffer& rotations,
+                              const AttentionShape& shape, KvCache& cache, std::int64_t layer,
+                              std::int64_t first, std::int64_t n) = 0;
 
     // Causal attention of q over positions 0 .. first+i for row i; out [n, heads * headDim].
     virtual void attention(const Buffer& q, const AttentionShape& shape, const KvCache& cache,

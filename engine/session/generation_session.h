@@ -40,6 +40,8 @@ public:
     [[nodiscard]] LoadedModel& model() { return *m_model; }
 
 private:
+    class Run;
+
     std::unique_ptr<LoadedModel> m_model;
     std::vector<TokenId> m_context;  // the tokens whose keys and values the cache holds
     std::vector<float> m_promptLogits;

@@ -1,1 +1,121 @@
 #include "engine/session/model_loader.h"
+
+#include <chrono>
+#include <set>
+#include <utility>
+
+#include "engine/common/host_memory.h"
+#include "engine/common/thread_pool.h"
+
+namespace qllama {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double millisecondsSince(Clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+Result<std::shared_ptr<const Tokenizer>> openTokenizer(const Checkpoint& checkpoint) {
+    if (!checkpoint.tokenizerPath)
+        return Error{ErrorCode::NotFound,
+                     "There is no tokenizer.model in " + checkpoint.folder.string() +
+                         " or in the folder above it. Choose the tokenizer.model that came with "
+                         "these weights.",
+                     "tokenizer.model"};
+    return Tokenizer::open(*checkpoint.tokenizerPath);
+}
+
+// The element types of the matrices, for people: "f16", or "bf16 and f32" when they differ.
+std::string storedTypes(const Checkpoint& checkpoint) {
+    std::set<std::string_view> names;
+    for (const auto& [name, tensor] : checkpoint.tensors)
+        if (tensor.shape.size() == 2) names.insert(nameOf(tensor.dtype));
+    std::string text;
+    for (const std::string_view name : names)
+        text += (text.empty() ? "" : " and ") + std::string(name);
+    return text;
+}
+
+std::string precisionText(Precision precision, const Checkpoint& checkpoint) {
+    return precision == Precision::Source ? storedTypes(checkpoint) : std::string(keyOf(precision));
+}
+
+bool hasOnlyWideWeights(Precision precision, const Checkpoint& checkpoint) {
+    if (precision != Precision::Source) return precision == Precision::F32;
+    for (const auto& [name, tensor] : checkpoint.tensors)
+        if (tensor.shape.size() == 2 && sizeOf(tensor.dtype) < 4) return false;
+    return true;
+}
+
+Result<std::int64_t> contextLengthFor(const LoadRequest& request, const LlamaConfig& config) {
+    const std::int64_t length = request.contextLength.value_or(config.trainedContext);
+    // Far beyond any LLaMA; keeps the table of angles and the KV cache within 64-bit arithmetic.
+    constexpr std::int64_t kLargestContext = 1 << 20;
+    if (length >= 1 && length <= kLargestContext) return length;
+    return Error{ErrorCode::InvalidRequest,
+                 "A context of " + std::to_string(length) + " tokens is outside 1 to " +
+                     std::to_string(kLargestContext) + ".",
+                 {}};
+}
+
+std::int64_t parameterCount(const Checkpoint& checkpoint) {
+    std::int64_t count = 0;
+    for (const auto& [name, tensor] : checkpoint.tensors)
+        count += tensor.elementCount();
+    return count;
+}
+
+// "auto" is the CPU until another device is known to be faster.
+std::string deviceFor(const LoadRequest& request) {
+    return request.device == "auto" ? "cpu" : request.device;
+}
+
+void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedModel& model) {
+    ModelInfo& info = model.info;
+    const Transformer& transformer = *model.transformer;
+    info.name = checkpoint.name;
+    info.path = request.location.model.string();
+    info.parameterCount = parameterCount(checkpoint);
+    info.config = transformer.config();
+    info.precision = precisionText(request.precision, checkpoint);
+    info.device = model.backend->device();
+    info.threadCount = request.threadCount > 0 ? request.threadCount : physicalCoreCount();
+    info.contextLength = transformer.contextLength();
+    info.weightBytes = transformer.weightBytes();
+    info.kvCacheBytes = transformer.kvCacheBytes();
+    info.bytesPerToken = transformer.bytesPerToken();
+    info.notes = checkpoint.notes;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
+                                               const LoadProgressSink& progress,
+                                               std::stop_token stop) {
+    const Clock::time_point start = Clock::now();
+    auto model = std::make_unique<LoadedModel>();
+    QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(request.location, stop));
+    QLLAMA_TRY(model->tokenizer, openTokenizer(checkpoint));
+    QLLAMA_TRY(const LlamaConfig config,
+               resolveConfig(checkpoint, model->tokenizer->vocabularySize()));
+    QLLAMA_TRY(const std::int64_t contextLength, contextLengthFor(request, config));
+    QLLAMA_TRY(model->backend, createBackend(deviceFor(request),
+                                             BackendOptions{.threadCount = request.threadCount}));
+
+    std::vector<StageWeights> stages;
+    QLLAMA_TRY(StageWeights stage, loadStage(*model->backend, checkpoint, config, request.precision,
+                                             0, config.layerCount, progress, stop));
+    stages.push_back(std::move(stage));
+    const KvPrecision automatic =
+        hasOnlyWideWeights(request.precision, checkpoint) ? KvPrecision::F32 : KvPrecision::F16;
+    QLLAMA_TRY(model->transformer,
+               Transformer::create(config, std::move(stages),
+                                   {.contextLength = contextLength,
+                                    .kvPrecision = request.kvPrecision.value_or(automatic)}));
+    describe(request, checkpoint, *model);
+    model->info.loadMs = millisecondsSince(start);
+    return model;
+}
+
+}  // namespace qllama

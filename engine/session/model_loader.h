@@ -22,6 +22,7 @@ struct LoadRequest {
     Precision precision = Precision::Source;
     int threadCount = 0;                        // 0: physical cores
     std::optional<std::int64_t> contextLength;  // empty: what the model says, else 2048
+    std::optional<KvPrecision> kvPrecision;     // empty: f32 beside f32 weights, else f16
 };
 
 // Facts about a loaded model, for status bars and the "model" event.

@@ -1,0 +1,56 @@
+// Attention of queries over the cached keys and values of one kv head, in spans that can be
+// computed apart and merged (online softmax, arXiv:2205.14135).
+//
+// Contract: the result for a query depends on its own values and its number of keys only. Keys are
+// taken in chunks of kKeyChunk and spans of kKeySpan at fixed positions, merged in order, so decode
+// and prefill, alone or in a batch, on any number of threads, give bit-identical results.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "engine/backend/backend.h"
+
+namespace qllama::cpu {
+
+constexpr std::int64_t kKeyBlock = 16;  // positions interleaved in the key layout
+constexpr std::int64_t kKeyChunk = 64;
+constexpr std::int64_t kKeySpan = 512;
+
+// Elements of a value row and of an output row: headDim rounded up so that kernels need no tails.
+[[nodiscard]] constexpr std::int64_t paddedHeadDim(std::int64_t headDim) {
+    return (headDim + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
+}
+
+// Keys and values of one kv head of one layer, f16 or f32:
+//   keys   [capacity / kKeyBlock][headDim][kKeyBlock]: one vector load gives neighbouring positions
+//   values [capacity][paddedHeadDim], zero in the padding
+// capacity is a multiple of kKeyChunk.
+struct KvHead {
+    KvPrecision precision = KvPrecision::F16;
+    const void* keys = nullptr;
+    const void* values = nullptr;
+    std::int64_t headDim = 0;
+};
+
+struct AttentionQuery {
+    const float* values = nullptr;  // [headDim], rotated
+    std::int64_t keyCount = 0;      // sees keys [0, keyCount)
+};
+
+// Softmax over a part of the keys, not yet normalised: output = sum of exp(score - maximum) * value.
+struct AttentionPartial {
+    float maximum = 0;
+    float sum = 0;            // 0: this query sees no key of the part
+    float* output = nullptr;  // [paddedHeadDim]
+};
+
+// Fills partials[i] for queries[i] over the keys [begin, end) that it sees; begin is a multiple of
+// kKeySpan and end - begin <= kKeySpan. scale is 1 / sqrt(headDim).
+void attendSpan(const KvHead& kv, std::span<const AttentionQuery> queries, float scale,
+                std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials);
+
+// into = into joined with from, which covers later keys.
+void mergePartial(AttentionPartial& into, const AttentionPartial& from, std::int64_t headDim);
+
+}  // namespace qllama::cpu

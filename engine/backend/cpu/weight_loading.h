@@ -1,0 +1,17 @@
+// From a tensor of the checkpoint to a matrix for the CPU kernels. Private to backend/cpu.
+#pragma once
+
+#include <memory>
+#include <stop_token>
+
+#include "engine/backend/backend.h"
+#include "engine/common/thread_pool.h"
+
+namespace qllama::cpu {
+
+// In place where the precision and the layout allow it; otherwise converted row by row on all
+// threads into memory of our own, after which the file's pages are given back.
+Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
+                                           ThreadPool& pool, std::stop_token stop);
+
+}  // namespace qllama::cpu

@@ -1,1 +1,0 @@
-#include "engine/backend/device.h"
