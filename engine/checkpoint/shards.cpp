@@ -1,0 +1,203 @@
+#include "engine/checkpoint/shards.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <string_view>
+
+#include "engine/checkpoint/printable.h"
+
+namespace qllama {
+namespace {
+
+enum class SplitRule { Rows, Columns, Embedding, Replicated };
+
+struct SplitLine {
+    std::string_view suffix;  // of the tensor's name
+    SplitRule rule;
+};
+
+constexpr SplitLine kSplits[] = {
+    {"attention.wq.weight", SplitRule::Rows},
+    {"attention.wk.weight", SplitRule::Rows},
+    {"attention.wv.weight", SplitRule::Rows},
+    {"attention.wo.weight", SplitRule::Columns},
+    {"feed_forward.w1.weight", SplitRule::Rows},
+    {"feed_forward.w2.weight", SplitRule::Columns},
+    {"feed_forward.w3.weight", SplitRule::Rows},
+    {"tok_embeddings.weight", SplitRule::Embedding},
+    {"output.weight", SplitRule::Rows},
+    {"norm.weight", SplitRule::Replicated},  // also attention_norm, ffn_norm
+};
+
+// Computed by us; Meta's first files carry it.
+constexpr std::string_view kIgnored = "rope.freqs";
+
+std::optional<SplitRule> ruleOf(std::string_view name) {
+    for (const SplitLine& line : kSplits)
+        if (name.ends_with(line.suffix)) return line.rule;
+    return std::nullopt;
+}
+
+const StoredTensor* find(const StateDict& shard, const std::string& name) {
+    const auto found = shard.tensors.find(name);
+    return found == shard.tensors.end() ? nullptr : &found->second;
+}
+
+// The norms are never split, so they know the width better than params.json does.
+std::int64_t trueWidth(const StateDict& shard, std::int64_t dim) {
+    const StoredTensor* norm = find(shard, "norm.weight");
+    return norm != nullptr && norm->shape.size() == 1 ? norm->shape[0] : dim;
+}
+
+class Merger {
+public:
+    Merger(std::vector<Shard>& shards, std::int64_t dim, std::int64_t vocabularySize,
+           std::vector<std::string>& notes)
+        : m_shards(shards),
+          m_dim(trueWidth(shards.front().content, dim)),
+          m_vocabularySize(vocabularySize),
+          m_notes(notes) {}
+
+    Result<TensorCatalog> merge();
+
+private:
+    using Parts = std::vector<StoredTensor>;
+
+    [[nodiscard]] Error failure(const std::string& message, std::size_t shard) const {
+        return {ErrorCode::InvalidFile, message, m_shards[shard].path.string()};
+    }
+    [[nodiscard]] std::int64_t shardCount() const {
+        return static_cast<std::int64_t>(m_shards.size());
+    }
+    Result<Parts> collect(const std::string& name) const;
+    Result<void> checkParts(const std::string& name, const Parts& parts) const;
+    Result<JoinAxis> axisOf(const std::string& name, SplitRule rule, const Parts& parts) const;
+    Result<JoinAxis> embeddingAxis(const std::string& name, const Parts& parts) const;
+    [[nodiscard]] std::int64_t vocabularyFromOutput() const;
+
+    std::vector<Shard>& m_shards;
+    std::int64_t m_dim;
+    std::int64_t m_vocabularySize;
+    std::vector<std::string>& m_notes;
+};
+
+Result<Merger::Parts> Merger::collect(const std::string& name) const {
+    Parts parts;
+    for (std::size_t shard = 0; shard < m_shards.size(); ++shard) {
+        const StoredTensor* part = find(m_shards[shard].content, name);
+        if (part == nullptr)
+            return failure("Tensor \"" + printable(name) +
+                               "\" is missing from this file, though the other files of the model "
+                               "have it.",
+                           shard);
+        parts.push_back(*part);
+    }
+    return parts;
+}
+
+Result<void> Merger::checkParts(const std::string& name, const Parts& parts) const {
+    for (std::size_t shard = 1; shard < parts.size(); ++shard) {
+        if (parts[shard].dtype != parts[0].dtype)
+            return failure("Tensor \"" + printable(name) + "\" is " +
+                               std::string(nameOf(parts[shard].dtype)) + " here but " +
+                               std::string(nameOf(parts[0].dtype)) + " in the first file.",
+                           shard);
+        if (parts[shard].shape != parts[0].shape)
+            return failure("Tensor \"" + printable(name) + "\" has the shape " +
+                               shapeText(parts[shard].shape) + " here but " +
+                               shapeText(parts[0].shape) +
+                               " in the first file; the files do not belong together.",
+                           shard);
+    }
+    return {};
+}
+
+std::int64_t Merger::vocabularyFromOutput() const {
+    const StoredTensor* output = find(m_shards.front().content, "output.weight");
+    const bool usable = output != nullptr && output->shape.size() == 2;
+    return usable ? output->shape[0] * shardCount() : m_vocabularySize;
+}
+
+// [vocabulary, dim / shards] is split by columns, [vocabulary / shards, dim] by rows.
+Result<JoinAxis> Merger::embeddingAxis(const std::string& name, const Parts& parts) const {
+    const auto& shape = parts[0].shape;
+    const std::int64_t vocabulary = vocabularyFromOutput();
+    const bool byColumns = shape[1] <= m_dim && shape[1] * shardCount() == m_dim &&
+                           (vocabulary == 0 || shape[0] == vocabulary);
+    const bool byRows =
+        shape[1] == m_dim &&
+        (vocabulary == 0 || (shape[0] <= vocabulary && shape[0] * shardCount() == vocabulary));
+    if (byColumns) return JoinAxis::Columns;
+    if (byRows) return JoinAxis::Rows;
+    const std::string vocabularyText =
+        vocabulary == 0 ? "an unknown vocabulary" : "a vocabulary of " + std::to_string(vocabulary);
+    return failure("Tensor \"" + name + "\" has the shape " + shapeText(shape) + " in each of " +
+                       countText(shardCount(), "file") +
+                       ", which joined by rows or by columns does not make a model of width " +
+                       std::to_string(m_dim) + " with " + vocabularyText + ".",
+                   0);
+}
+
+Result<JoinAxis> Merger::axisOf(const std::string& name, SplitRule rule, const Parts& parts) const {
+    if (rule == SplitRule::Replicated) return JoinAxis::None;
+    if (parts[0].shape.size() != 2)
+        return failure("Tensor \"" + printable(name) + "\" should be a matrix but has the shape " +
+                           shapeText(parts[0].shape) + ".",
+                       0);
+    if (rule == SplitRule::Embedding) return embeddingAxis(name, parts);
+    return rule == SplitRule::Rows ? JoinAxis::Rows : JoinAxis::Columns;
+}
+
+Result<TensorCatalog> Merger::merge() {
+    std::set<std::string> names;
+    for (const Shard& shard : m_shards)
+        for (const auto& [name, tensor] : shard.content.tensors)
+            if (name != kIgnored) names.insert(name);
+    TensorCatalog catalog;
+    for (const std::string& name : names) {
+        const std::optional<SplitRule> rule = ruleOf(name);
+        if (!rule && m_shards.size() > 1) {
+            m_notes.push_back("Tensor \"" + printable(name) +
+                              "\" was left out: no LLaMA has one of that name.");
+            continue;
+        }
+        QLLAMA_TRY(Parts parts, collect(name));
+        QLLAMA_CHECK(checkParts(name, parts));
+        CatalogTensor tensor;
+        tensor.name = name;
+        tensor.dtype = parts[0].dtype;
+        tensor.shape = parts[0].shape;
+        if (m_shards.size() > 1) {
+            QLLAMA_TRY(tensor.axis, axisOf(name, *rule, parts));
+        }
+        if (tensor.axis == JoinAxis::None) parts.resize(1);
+        if (tensor.axis == JoinAxis::Rows) tensor.shape[0] *= shardCount();
+        if (tensor.axis == JoinAxis::Columns) tensor.shape[1] *= shardCount();
+        tensor.parts = std::move(parts);
+        catalog.emplace(name, std::move(tensor));
+    }
+    return catalog;
+}
+
+}  // namespace
+
+// Queries of all heads make up the model's width: wq is [dim / shards, dim], wo [dim, dim / shards].
+std::optional<std::int64_t> shardCountImplied(const StateDict& shard, std::int64_t dim) {
+    const std::int64_t width = trueWidth(shard, dim);
+    const StoredTensor* query = find(shard, "layers.0.attention.wq.weight");
+    const StoredTensor* projection = find(shard, "layers.0.attention.wo.weight");
+    if (query == nullptr || projection == nullptr || query->shape.size() != 2) return std::nullopt;
+    const std::int64_t part = query->shape[0];
+    const std::vector<std::int64_t> expected{width, part};
+    if (query->shape[1] != width || projection->shape != expected) return std::nullopt;
+    if (part <= 0 || width % part != 0) return std::nullopt;
+    return width / part;
+}
+
+Result<TensorCatalog> mergeShards(std::vector<Shard> shards, std::int64_t dim,
+                                  std::int64_t vocabularySize, std::vector<std::string>& notes) {
+    return Merger(shards, dim, vocabularySize, notes).merge();
+}
+
+}  // namespace qllama

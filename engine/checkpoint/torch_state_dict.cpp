@@ -1,0 +1,215 @@
+#include "engine/checkpoint/torch_state_dict.h"
+
+#include <algorithm>
+#include <string_view>
+#include <tuple>
+#include <unordered_set>
+
+#include "engine/checkpoint/printable.h"
+#include "engine/checkpoint/torch_tensor.h"
+
+namespace qllama {
+namespace {
+
+constexpr int kMaxNesting = 8;
+constexpr std::size_t kNamedInNote = 5;
+
+// What training wrappers put in front of every name.
+constexpr std::string_view kPrefixes[] = {"module.", "_orig_mod.", "model."};
+
+// Keys under which training programs keep the weights, the likeliest last.
+constexpr std::string_view kUsualKeys[] = {"weights", "module", "model_state_dict", "state_dict",
+                                           "model"};
+
+struct Entry {
+    std::string_view key;
+    PickleId value = kNoPickle;
+};
+
+// One dictionary that holds tensors of its own.
+struct Candidate {
+    std::string path = {};  // "model", empty for the outermost
+    std::vector<Entry> entries = {};
+    std::int64_t tensorCount = 0;
+    bool hasEmbeddings = false;  // then it is a LLaMA in Meta's layout
+    int keyRank = 0;
+};
+
+std::string_view withoutPrefixes(std::string_view name) {
+    for (bool again = true; again;) {
+        again = false;
+        for (const std::string_view prefix : kPrefixes) {
+            if (!name.starts_with(prefix)) continue;
+            name.remove_prefix(prefix.size());
+            again = true;
+        }
+    }
+    return name;
+}
+
+int rankOfKey(std::string_view key) {
+    int rank = 0;
+    for (const std::string_view usual : kUsualKeys) {
+        ++rank;
+        if (key == usual) return rank;
+    }
+    return 0;
+}
+
+class Finder {
+public:
+    explicit Finder(const PickleDocument& document) : m_document(document) {}
+
+    void visit(PickleId id, const std::string& path, std::string_view key, int depth);
+    [[nodiscard]] std::vector<Candidate>& candidates() { return m_candidates; }
+
+private:
+    [[nodiscard]] bool isMapping(PickleId id) const;
+    [[nodiscard]] std::vector<Entry> entriesOf(PickleId id) const;
+    void addPairs(const std::vector<PickleId>& items, std::size_t first,
+                  std::vector<Entry>& entries) const;
+
+    const PickleDocument& m_document;
+    std::unordered_set<PickleId> m_visited;  // dictionaries may be shared or contain themselves
+    std::vector<Candidate> m_candidates;
+};
+
+bool Finder::isMapping(PickleId id) const {
+    const PickleNode& node = m_document.at(id);
+    if (node.kind == PickleKind::Dict) return true;
+    if (node.kind != PickleKind::Call) return false;
+    const TorchGlobal* global = torchGlobalOf(m_document, id);
+    return global != nullptr && global->role == TorchRole::Mapping;
+}
+
+void Finder::addPairs(const std::vector<PickleId>& items, std::size_t first,
+                      std::vector<Entry>& entries) const {
+    for (std::size_t index = first; index + 1 < items.size(); index += 2) {
+        const PickleNode& key = m_document.at(items[index]);
+        if (key.kind == PickleKind::Text) entries.push_back({key.text, items[index + 1]});
+    }
+}
+
+// A Call has its entries after the callable and the arguments; Python 2 gave an OrderedDict a list
+// of [key, value] lists as its argument instead.
+std::vector<Entry> Finder::entriesOf(PickleId id) const {
+    const PickleNode& node = m_document.at(id);
+    std::vector<Entry> entries;
+    if (node.kind == PickleKind::Dict) {
+        addPairs(node.items, 0, entries);
+        return entries;
+    }
+    for (const PickleId argument : m_document.at(node.items[1]).items) {
+        if (m_document.at(argument).kind != PickleKind::List) continue;
+        for (const PickleId pair : m_document.at(argument).items)
+            if (m_document.at(pair).kind == PickleKind::List ||
+                m_document.at(pair).kind == PickleKind::Tuple)
+                addPairs(m_document.at(pair).items, 0, entries);
+    }
+    addPairs(node.items, 2, entries);
+    return entries;
+}
+
+void Finder::visit(PickleId id, const std::string& path, std::string_view key, int depth) {
+    if (depth > kMaxNesting || !isMapping(id) || !m_visited.insert(id).second) return;
+    Candidate candidate{.path = path, .entries = entriesOf(id), .keyRank = rankOfKey(key)};
+    for (const Entry& entry : candidate.entries) {
+        if (makesTensor(m_document, entry.value)) {
+            ++candidate.tensorCount;
+            candidate.hasEmbeddings |= withoutPrefixes(entry.key) == "tok_embeddings.weight";
+        } else {
+            visit(entry.value, path + (path.empty() ? "" : ".") + printable(entry.key), entry.key,
+                  depth + 1);
+        }
+    }
+    if (candidate.tensorCount > 0) m_candidates.push_back(std::move(candidate));
+}
+
+// "a", "b" and 3 more
+std::string listed(const std::vector<std::string>& names) {
+    std::string text;
+    for (std::size_t index = 0; index < std::min(names.size(), kNamedInNote); ++index)
+        text += (index == 0 ? "\"" : ", \"") + printable(names[index]) + "\"";
+    if (names.size() > kNamedInNote)
+        text += " and " + std::to_string(names.size() - kNamedInNote) + " more";
+    return text;
+}
+
+void noteWhatIsLeftOut(const Candidate& chosen, const std::vector<Candidate>& all,
+                       const PickleDocument& document, std::vector<std::string>& notes) {
+    if (!chosen.path.empty())
+        notes.push_back("The weights were found under \"" + chosen.path + "\" in the file.");
+    std::vector<std::string> others;
+    for (const Candidate& candidate : all)
+        if (&candidate != &chosen)
+            others.push_back(candidate.path.empty() ? "the outermost tensors" : candidate.path);
+    if (!others.empty()) notes.push_back("Other tensors were left out: " + listed(others) + ".");
+    std::vector<std::string> plain;
+    for (const Entry& entry : chosen.entries)
+        if (!makesTensor(document, entry.value)) plain.emplace_back(entry.key);
+    if (!plain.empty())
+        notes.push_back("Entries that are not tensors were ignored: " + listed(plain) + ".");
+}
+
+Result<StateDict> tensorsOf(const Candidate& chosen, const PickleDocument& document,
+                            const StorageSource& source, const std::string& label) {
+    StateDict dict;
+    std::map<std::string, std::string_view> originals;
+    for (const Entry& entry : chosen.entries) {
+        if (!makesTensor(document, entry.value)) continue;
+        const std::string name(withoutPrefixes(entry.key));
+        if (name.empty() || !isValidUtf8(name))
+            return Error{ErrorCode::InvalidFile,
+                         "A tensor has the unusable name \"" + printable(entry.key) + "\".", label};
+        const auto [original, isNew] = originals.emplace(name, entry.key);
+        if (!isNew && original->second != entry.key)
+            return Error{ErrorCode::InvalidFile,
+                         "The tensors \"" + printable(original->second) + "\" and \"" +
+                             printable(entry.key) + "\" both stand for \"" + printable(name) +
+                             "\".",
+                         label};
+        QLLAMA_TRY(RebuiltTensor rebuilt,
+                   rebuildTensor(document, entry.value, name, source, label));
+        if (const auto* unreadable = std::get_if<UnreadableTensor>(&rebuilt)) {
+            dict.notes.push_back("Tensor \"" + printable(name) + "\" was left out: it " +
+                                 unreadable->reason + ".");
+            continue;
+        }
+        dict.tensors.insert_or_assign(name, std::get<StoredTensor>(std::move(rebuilt)));
+    }
+    return dict;
+}
+
+}  // namespace
+
+Result<StateDict> readStateDict(const PickleDocument& document, const StorageSource& source,
+                                const std::string& label) {
+    Finder finder(document);
+    finder.visit(document.root, "", "", 0);
+    const std::vector<Candidate>& candidates = finder.candidates();
+    if (candidates.empty())
+        return Error{ErrorCode::InvalidFile,
+                     "The file holds no dictionary of tensors, so it is not a model's checkpoint.",
+                     label};
+    const auto chosen = std::max_element(
+        candidates.begin(), candidates.end(), [](const Candidate& left, const Candidate& right) {
+            return std::tie(left.hasEmbeddings, left.keyRank, left.tensorCount) <
+                   std::tie(right.hasEmbeddings, right.keyRank, right.tensorCount);
+        });
+    QLLAMA_TRY(StateDict dict, tensorsOf(*chosen, document, source, label));
+    noteWhatIsLeftOut(*chosen, candidates, document, dict.notes);
+    return dict;
+}
+
+Result<std::vector<StorageReference>> storagesOf(const PickleDocument& document,
+                                                 const std::string& label) {
+    std::vector<StorageReference> references;
+    for (PickleId id = 0; id < document.nodes.size(); ++id) {
+        if (document.at(id).kind != PickleKind::Persistent) continue;
+        QLLAMA_TRY(StorageReference reference, readStorageReference(document, id, label));
+        references.push_back(std::move(reference));
+    }
+    return references;
+}
+
+}  // namespace qllama
