@@ -1,1 +1,149 @@
 #include "engine/tokenizer/tokenizer.h"
+
+#include <sentencepiece_processor.h>
+
+#include <cassert>
+#include <charconv>
+#include <utility>
+
+#include "engine/common/mapped_file.h"
+#include "engine/tokenizer/tokenizer_file.h"
+
+namespace qllama {
+namespace {
+
+// LLaMA's file is 500 kB, the largest known sentencepiece vocabularies (256k pieces) about 5 MB.
+constexpr std::size_t kMaximumFileBytes = 64U << 20;
+
+constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";  // U+2581, sentencepiece's space
+
+// A byte piece is written "<0x0A>".
+std::string byteOfPiece(std::string_view piece) {
+    unsigned value = 0;
+    if (piece.size() == 6) std::from_chars(piece.data() + 3, piece.data() + 5, value, 16);
+    return {static_cast<char>(value)};
+}
+
+std::string withSpaces(std::string_view piece) {
+    std::string text;
+    for (std::size_t found; (found = piece.find(kSpaceSymbol)) != std::string_view::npos;) {
+        text += piece.substr(0, found);
+        text += ' ';
+        piece.remove_prefix(found + kSpaceSymbol.size());
+    }
+    return text += piece;
+}
+
+std::string bytesOf(const sentencepiece::SentencePieceProcessor& processor, TokenId token) {
+    if (processor.IsControl(token) || processor.IsUnknown(token)) return {};
+    const std::string& piece = processor.IdToPiece(token);
+    return processor.IsByte(token) ? byteOfPiece(piece) : withSpaces(piece);
+}
+
+Error missingPiece(const sentencepiece::SentencePieceProcessor& processor, std::string where) {
+    const bool both = processor.bos_id() < 0 && processor.eos_id() < 0;
+    const std::string which = both                     ? "neither a BOS nor an EOS piece"
+                              : processor.bos_id() < 0 ? "no BOS piece"
+                                                       : "no EOS piece";
+    return {ErrorCode::Unsupported,
+            "The tokenizer has " + which +
+                " (the pieces that begin and end a text), which LLaMA models need. It belongs to "
+                "another kind of model.",
+            std::move(where)};
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+    std::filesystem::path path;
+    sentencepiece::SentencePieceProcessor processor;
+    std::vector<std::string> pieces;  // [vocabularySize], bytes of each
+    bool addsDummyPrefix = false;
+
+    // Asks the model itself instead of its settings: a letter gets a space before it or does not.
+    [[nodiscard]] bool putsSpaceBefore(std::string_view letter) const {
+        std::vector<int> ids;
+        if (!processor.Encode(letter, &ids).ok()) return false;
+        std::string text;
+        for (const int id : ids)
+            text += pieces[static_cast<std::size_t>(id)];
+        return text.starts_with(' ');
+    }
+};
+
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : m_impl(std::move(impl)) {}
+
+Tokenizer::~Tokenizer() = default;
+
+Result<std::shared_ptr<const Tokenizer>> Tokenizer::open(const std::filesystem::path& path) {
+    QLLAMA_TRY(const auto file, MappedFile::open(path));
+    const auto bytes = file->bytes();
+    if (bytes.size() > kMaximumFileBytes)
+        return Error{ErrorCode::InvalidFile,
+                     "The tokenizer has " + std::to_string(bytes.size()) + " bytes; at most " +
+                         std::to_string(kMaximumFileBytes) +
+                         " are read. Choose the file tokenizer.model.",
+                     path.string()};
+    if (auto checked = checkTokenizerFile(bytes); !checked) {
+        Error error = checked.error();
+        error.where = path.string();
+        return error;
+    }
+
+    auto impl = std::make_unique<Impl>();
+    impl->path = path;
+    auto& processor = impl->processor;
+    const auto status = processor.LoadFromSerializedProto(
+        {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    if (!status.ok())
+        return Error{ErrorCode::InvalidFile,
+                     std::string("This is not a usable sentencepiece model: the sentencepiece "
+                                 "library says \"") +
+                         status.error_message() + "\". Copy or download tokenizer.model again.",
+                     path.string()};
+    if (processor.bos_id() < 0 || processor.eos_id() < 0)
+        return missingPiece(processor, path.string());
+
+    const int size = processor.GetPieceSize();
+    impl->pieces.reserve(static_cast<std::size_t>(size));
+    for (TokenId token = 0; token < size; ++token)
+        impl->pieces.push_back(bytesOf(processor, token));
+    impl->addsDummyPrefix = impl->putsSpaceBefore("a");
+    return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
+    std::vector<int> ids;
+    // Fails only for a model that is not loaded, which open() excludes.
+    [[maybe_unused]] const auto status = m_impl->processor.Encode(text, &ids);
+    assert(status.ok());
+    ids.insert(ids.begin(), bos());
+    return ids;
+}
+
+std::string_view Tokenizer::pieceBytes(TokenId token) const {
+    if (token < 0 || token >= vocabularySize()) return {};
+    return m_impl->pieces[static_cast<std::size_t>(token)];
+}
+
+bool Tokenizer::addsDummyPrefix() const {
+    return m_impl->addsDummyPrefix;
+}
+
+TokenId Tokenizer::bos() const {
+    return m_impl->processor.bos_id();
+}
+
+TokenId Tokenizer::eos() const {
+    return m_impl->processor.eos_id();
+}
+
+std::int64_t Tokenizer::vocabularySize() const {
+    return static_cast<std::int64_t>(m_impl->pieces.size());
+}
+
+const std::filesystem::path& Tokenizer::path() const {
+    return m_impl->path;
+}
+
+}  // namespace qllama

@@ -17,16 +17,22 @@ using TokenId = std::int32_t;
 // Immutable after open(); may be used from any thread.
 class Tokenizer {
 public:
-    // Fails with a sentence when the file is missing, over 64 MiB, not a sentencepiece model (a
-    // tiktoken file as LLaMA 3 has is recognised and named), or without BOS and EOS pieces.
+    // Fails with a sentence when the file is missing, over 64 MiB, cut short, not a sentencepiece
+    // model (a tiktoken file as LLaMA 3 has and other usual mix-ups are recognised and named), or
+    // without BOS and EOS pieces. The file may be replaced or deleted afterwards.
     static Result<std::shared_ptr<const Tokenizer>> open(const std::filesystem::path& path);
     ~Tokenizer();
+    Tokenizer(const Tokenizer&) = delete;
+    Tokenizer& operator=(const Tokenizer&) = delete;
 
-    // BOS, then the pieces of `text` (any bytes); BOS alone for an empty text.
+    // BOS, then the pieces of `text` (any bytes; what is not UTF-8 becomes U+FFFD, as sentencepiece
+    // does); BOS alone for an empty text.
     [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
 
     // The bytes that `token` adds to a running text: U+2581 becomes a space, a byte piece its byte,
-    // control pieces (BOS, EOS, unknown) nothing. May be a part of a UTF-8 character.
+    // control pieces (BOS, EOS, unknown) nothing. May be a part of a UTF-8 character. Nothing for
+    // an id outside [0, vocabularySize()): a model's vocabulary may be padded. Valid as long as
+    // the tokenizer.
     [[nodiscard]] std::string_view pieceBytes(TokenId token) const;
 
     // Sentencepiece puts a space before the first word; decoding drops it again. True when the

@@ -1,0 +1,165 @@
+#include "engine/tokenizer/tokenizer_file.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace qllama {
+namespace {
+
+std::string_view trimmedStart(std::string_view text) {
+    const std::size_t first = text.find_first_not_of(" \t\r\n");
+    return first == std::string_view::npos ? std::string_view{} : text.substr(first);
+}
+
+bool startsWithNoCase(std::string_view text, std::string_view lowerCasePrefix) {
+    return text.size() >= lowerCasePrefix.size() &&
+           std::equal(lowerCasePrefix.begin(), lowerCasePrefix.end(), text.begin(),
+                      [](char expected, char found) {
+                          return expected == std::tolower(static_cast<unsigned char>(found));
+                      });
+}
+
+bool isWebPage(std::string_view text) {
+    text = trimmedStart(text);
+    return startsWithNoCase(text, "<!doctype") || startsWithNoCase(text, "<html");
+}
+
+bool isGitLfsPointer(std::string_view text) {
+    return text.starts_with("version https://git-lfs.github.com/spec/");
+}
+
+bool isJson(std::string_view text) {
+    return text.starts_with('{') && trimmedStart(text.substr(1)).starts_with('"');
+}
+
+bool isZip(std::string_view text) {
+    return text.starts_with("PK\x03\x04");
+}
+
+bool isGguf(std::string_view text) {
+    return text.starts_with("GGUF");
+}
+
+bool isBase64(char byte) {
+    return std::isalnum(static_cast<unsigned char>(byte)) != 0 || byte == '+' || byte == '/' ||
+           byte == '=';
+}
+
+bool isDigit(char byte) {
+    return byte >= '0' && byte <= '9';
+}
+
+// "IQ== 0": each line of a tiktoken file is a piece in base64, a space and its rank.
+bool isTiktoken(std::string_view text) {
+    std::string_view line = text.substr(0, std::min(text.find('\n'), text.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    const std::size_t space = line.find(' ');
+    if (space == std::string_view::npos || space == 0 || space % 4 != 0) return false;
+    const std::string_view rank = line.substr(space + 1);
+    return std::all_of(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(space), isBase64) &&
+           !rank.empty() && std::all_of(rank.begin(), rank.end(), isDigit);
+}
+
+struct MixUp {
+    bool (*matches)(std::string_view text);
+    ErrorCode code;
+    std::string_view message;
+};
+
+constexpr MixUp kMixUps[] = {
+    {isTiktoken, ErrorCode::Unsupported,
+     "This is a tiktoken file, the tokenizer of LLaMA 3; this program reads sentencepiece models, "
+     "the tokenizer.model of LLaMA 1 and 2."},
+    {isWebPage, ErrorCode::InvalidFile,
+     "This is a web page (HTML), not a tokenizer: the download fetched an error or sign-in page. "
+     "Download tokenizer.model again."},
+    {isGitLfsPointer, ErrorCode::InvalidFile,
+     "This is a Git LFS pointer, a note that stands in for the real tokenizer. Run \"git lfs "
+     "pull\" in the folder of the model, or download tokenizer.model itself."},
+    {isJson, ErrorCode::Unsupported,
+     "This is a JSON file, not a sentencepiece model. Choose the file tokenizer.model."},
+    {isZip, ErrorCode::InvalidFile,
+     "This is a zip archive (perhaps the model's .pth file), not a tokenizer. Choose the file "
+     "tokenizer.model."},
+    {isGguf, ErrorCode::InvalidFile,
+     "This is a GGUF model, not a tokenizer. Choose the file tokenizer.model."},
+};
+
+// The fields of sentencepiece's ModelProto (sentencepiece_model.proto) that every trainer writes.
+constexpr std::uint64_t kPieces = 1;
+constexpr std::uint64_t kTrainerSpec = 2;
+constexpr std::uint64_t kNormalizerSpec = 3;
+
+// Protocol buffers' base-128 number; moves `bytes` past it.
+std::optional<std::uint64_t> readVarint(std::span<const std::byte>& bytes) {
+    std::uint64_t value = 0;
+    for (std::size_t index = 0; index < 10 && index < bytes.size(); ++index) {
+        const auto byte = std::to_integer<std::uint64_t>(bytes[index]);
+        value |= (byte & 0x7FU) << (7 * index);
+        if ((byte & 0x80U) == 0) {
+            bytes = bytes.subspan(index + 1);
+            return value;
+        }
+    }
+    return std::nullopt;
+}
+
+// Moves `bytes` past the value of a field; false when it runs past the end or is no valid field.
+bool skipValue(std::uint64_t wireType, std::span<const std::byte>& bytes) {
+    std::uint64_t size = 0;
+    if (wireType == 0) return readVarint(bytes).has_value();
+    if (wireType == 1) {
+        size = 8;
+    } else if (wireType == 5) {
+        size = 4;
+    } else if (wireType == 2) {
+        const auto length = readVarint(bytes);
+        if (!length) return false;
+        size = *length;
+    } else {
+        return false;
+    }
+    if (size > bytes.size()) return false;
+    bytes = bytes.subspan(static_cast<std::size_t>(size));
+    return true;
+}
+
+Error notSentencepiece() {
+    return {ErrorCode::InvalidFile,
+            "This is not a sentencepiece model: it is damaged, cut short or something else. Copy "
+            "or download tokenizer.model again.",
+            {}};
+}
+
+}  // namespace
+
+// A file that ends between two fields parses without complaint, and the library then falls back to
+// the default settings and encodes differently in silence: so the settings must be there.
+Result<void> checkTokenizerFile(std::span<const std::byte> bytes) {
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    for (const MixUp& mixUp : kMixUps)
+        if (mixUp.matches(text)) return Error{mixUp.code, std::string(mixUp.message), {}};
+
+    bool hasPieces = false;
+    bool hasTrainer = false;
+    bool hasNormalizer = false;
+    while (!bytes.empty()) {
+        const auto tag = readVarint(bytes);
+        if (!tag || !skipValue(*tag & 7U, bytes)) return notSentencepiece();
+        hasPieces |= *tag >> 3 == kPieces;
+        hasTrainer |= *tag >> 3 == kTrainerSpec;
+        hasNormalizer |= *tag >> 3 == kNormalizerSpec;
+    }
+    if (!hasPieces) return notSentencepiece();
+    if (!hasTrainer || !hasNormalizer)
+        return Error{ErrorCode::InvalidFile,
+                     "The tokenizer ends before its settings: the file is cut short. Copy or "
+                     "download tokenizer.model again.",
+                     {}};
+    return {};
+}
+
+}  // namespace qllama

@@ -1,0 +1,15 @@
+// Looks at the bytes of a tokenizer file before sentencepiece does: names the usual mix-ups, and
+// refuses what the library would accept although it is cut short.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "engine/common/result.h"
+
+namespace qllama {
+
+// Error::where is left empty; the caller knows the path.
+Result<void> checkTokenizerFile(std::span<const std::byte> bytes);
+
+}  // namespace qllama
