@@ -2,7 +2,6 @@
 
 #include <quazip/quazip.h>
 #include <quazip/unzip.h>
-#include <unistd.h>
 
 #include <QBuffer>
 #include <QByteArray>
@@ -10,6 +9,7 @@
 #include <new>
 
 #include "engine/checkpoint/printable.h"
+#include "engine/common/host_memory.h"
 
 namespace qllama {
 namespace {
@@ -32,13 +32,6 @@ struct Entry {
     int method = kMethodStored;
     bool encrypted = false;
 };
-
-std::uint64_t physicalMemoryBytes() {
-    const long pages = sysconf(_SC_PHYS_PAGES);
-    const long pageBytes = sysconf(_SC_PAGESIZE);
-    if (pages <= 0 || pageBytes <= 0) return UINT64_MAX;
-    return static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(pageBytes);
-}
 
 class QuaZipArchive final : public Archive {
 public:
@@ -201,7 +194,8 @@ Result<StorageBytes> QuaZipArchive::storedBytes(std::size_t member) {
 
 Result<MemberContent> QuaZipArchive::extracted(std::size_t member, std::stop_token stop) {
     const std::uint64_t size = m_members[member].sizeBytes;
-    const std::uint64_t memory = physicalMemoryBytes();
+    const std::int64_t known = totalMemoryBytes();
+    const std::uint64_t memory = known > 0 ? static_cast<std::uint64_t>(known) : UINT64_MAX;
     if (size > memory - std::min(memory, m_inflatedBytes))
         return memberFailure(member, ErrorCode::OutOfMemory,
                              "is compressed and does not fit into memory with those before it; "

@@ -1,6 +1,8 @@
 #include "engine/checkpoint/tensor_catalog.h"
 
 #include <cassert>
+#include <set>
+#include <utility>
 
 #include "engine/common/mapped_file.h"
 
@@ -55,6 +57,16 @@ void CatalogTensor::readRow(std::int64_t row, std::span<float> out) const {
 void CatalogTensor::releasePages() const {
     for (const StoredTensor& part : parts)
         if (part.storage.mapping) part.storage.mapping->release(bytesReached(part));
+}
+
+std::int64_t parameterCount(const TensorCatalog& catalog) {
+    std::set<std::pair<const std::byte*, std::vector<std::int64_t>>> counted;
+    std::int64_t count = 0;
+    for (const auto& [name, tensor] : catalog) {
+        const bool isNew = counted.emplace(tensor.parts.front().data(), tensor.shape).second;
+        if (isFloat(tensor.dtype) && isNew) count += tensor.elementCount();
+    }
+    return count;
 }
 
 }  // namespace qllama

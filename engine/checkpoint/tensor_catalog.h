@@ -26,7 +26,8 @@ struct CatalogTensor {
     [[nodiscard]] std::int64_t elementCount() const;
     [[nodiscard]] std::int64_t sizeBytes() const;  // elements times element size
 
-    // One part, row-major without gaps: a backend may use the bytes where they are.
+    // One part, row-major without gaps, and aligned to its element (members of a zip need not be):
+    // a backend may use the bytes where they are.
     [[nodiscard]] bool isInPlace() const;
 
     // Row `row` (vectors: row 0) as f32, whatever the parts, dtype and strides; `out` is a whole row.
@@ -37,5 +38,8 @@ struct CatalogTensor {
 };
 
 using TensorCatalog = std::map<std::string, CatalogTensor>;
+
+// Float elements of all tensors; one that is there under two names (tied weights) counts once.
+[[nodiscard]] std::int64_t parameterCount(const TensorCatalog& catalog);
 
 }  // namespace qllama

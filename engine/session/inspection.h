@@ -1,6 +1,8 @@
 // Describes a model without running it (--inspect).
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,22 +12,25 @@
 
 namespace qllama {
 
+// What one precision takes on the device: the matrices, as ModelInfo::weightBytes counts them, and
+// the keys and values of `contextLength` positions. With the precision of the file the weights stay
+// in the mapped file where they can be used as they lie.
 struct MemoryNeed {
     std::string precision;  // key of the precision
     std::int64_t weightBytes = 0;
-    std::int64_t kvCacheBytes = 0;  // at `contextLength`
+    std::int64_t kvCacheBytes = 0;
 };
 
 struct Inspection {
     Checkpoint checkpoint;
-    std::optional<LlamaConfig> config;  // empty when the model is not usable; see problems
+    std::optional<LlamaConfig> config;  // empty when the weights are not usable; see problems
     std::int64_t parameterCount = 0;
-    std::int64_t contextLength = 0;
-    std::vector<MemoryNeed> memory;     // one a precision
+    std::int64_t contextLength = 0;     // what the model says, else 2048; 0 without config
+    std::vector<MemoryNeed> memory;     // one a precision; empty without config
     std::vector<std::string> problems;  // why it cannot run, in sentences
 };
 
-// Fails only when nothing can be read at all.
+// Fails only when there is nothing to describe: no weights or params.json, or unreadable ones.
 Result<Inspection> inspect(const CheckpointLocation& location);
 
 }  // namespace qllama

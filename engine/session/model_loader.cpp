@@ -41,13 +41,6 @@ std::string precisionText(Precision precision, const Checkpoint& checkpoint) {
     return precision == Precision::Source ? storedTypes(checkpoint) : std::string(keyOf(precision));
 }
 
-bool hasOnlyWideWeights(Precision precision, const Checkpoint& checkpoint) {
-    if (precision != Precision::Source) return precision == Precision::F32;
-    for (const auto& [name, tensor] : checkpoint.tensors)
-        if (tensor.shape.size() == 2 && sizeOf(tensor.dtype) < 4) return false;
-    return true;
-}
-
 Result<std::int64_t> contextLengthFor(const LoadRequest& request, const LlamaConfig& config) {
     const std::int64_t length = request.contextLength.value_or(config.trainedContext);
     // Far beyond any LLaMA; keeps the table of angles and the KV cache within 64-bit arithmetic.
@@ -57,13 +50,6 @@ Result<std::int64_t> contextLengthFor(const LoadRequest& request, const LlamaCon
                  "A context of " + std::to_string(length) + " tokens is outside 1 to " +
                      std::to_string(kLargestContext) + ".",
                  {}};
-}
-
-std::int64_t parameterCount(const Checkpoint& checkpoint) {
-    std::int64_t count = 0;
-    for (const auto& [name, tensor] : checkpoint.tensors)
-        count += tensor.elementCount();
-    return count;
 }
 
 // "auto" is the CPU until another device is known to be faster.
@@ -76,7 +62,7 @@ void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedMo
     const Transformer& transformer = *model.transformer;
     info.name = checkpoint.name;
     info.path = request.location.model.string();
-    info.parameterCount = parameterCount(checkpoint);
+    info.parameterCount = parameterCount(checkpoint.tensors);
     info.config = transformer.config();
     info.precision = precisionText(request.precision, checkpoint);
     info.device = model.backend->device();
@@ -89,6 +75,14 @@ void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedMo
 }
 
 }  // namespace
+
+KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tensors) {
+    if (precision == Precision::F16) return KvPrecision::F16;
+    if (precision == Precision::F32) return KvPrecision::F32;
+    for (const auto& [name, tensor] : tensors)
+        if (tensor.shape.size() == 2 && sizeOf(tensor.dtype) < 4) return KvPrecision::F16;
+    return KvPrecision::F32;
+}
 
 Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
                                                const LoadProgressSink& progress,
@@ -107,8 +101,7 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     QLLAMA_TRY(StageWeights stage, loadStage(*model->backend, checkpoint, config, request.precision,
                                              0, config.layerCount, progress, stop));
     stages.push_back(std::move(stage));
-    const KvPrecision automatic =
-        hasOnlyWideWeights(request.precision, checkpoint) ? KvPrecision::F32 : KvPrecision::F16;
+    const KvPrecision automatic = automaticKvPrecision(request.precision, checkpoint.tensors);
     QLLAMA_TRY(model->transformer,
                Transformer::create(config, std::move(stages),
                                    {.contextLength = contextLength,

@@ -50,6 +50,9 @@ struct LoadedModel {
     std::unique_ptr<Transformer> transformer;
 };
 
+// What LoadRequest::kvPrecision means when it is empty: f32 beside f32 weights, else f16.
+KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tensors);
+
 // Error code of a missing tokenizer.model is NotFound with where = "tokenizer.model": the front end
 // then asks for the file and tries again with location.tokenizer set.
 Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,

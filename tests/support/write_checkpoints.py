@@ -15,7 +15,7 @@ import zipfile
 
 import torch
 
-DIM, HEADS, KV_HEADS, FFN, VOCABULARY, LAYERS = 16, 4, 4, 24, 40, 2
+DIM, HEADS, KV_HEADS, FFN, VOCABULARY, LAYERS = 16, 4, 4, 48, 40, 2
 COLUMN_SPLIT = ("attention.wo.weight", "feed_forward.w2.weight")
 ROW_SPLIT = ("wq.weight", "wk.weight", "wv.weight", "w1.weight", "w3.weight", "output.weight")
 

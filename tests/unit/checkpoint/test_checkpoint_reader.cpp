@@ -2,12 +2,12 @@
 // with what torch says the tensors are (tests/support/write_checkpoints.py).
 #include <QDir>
 #include <QFile>
-#include <QProcess>
 #include <QTemporaryDir>
 #include <QtTest>
 #include <cstring>
 
 #include "engine/checkpoint/checkpoint_reader.h"
+#include "tests/support/torch_files.h"
 
 using namespace qllama;
 
@@ -101,12 +101,7 @@ private:
 
 void TestCheckpointReader::initTestCase() {
     QVERIFY(m_folder.isValid());
-    QProcess python;
-    python.setProcessChannelMode(QProcess::ForwardedChannels);
-    python.start(QLLAMA_PYTHON,
-                 {QLLAMA_TEST_SOURCE_DIR "/support/write_checkpoints.py", m_folder.path()});
-    QVERIFY2(python.waitForFinished(120'000), "python with torch did not start or finish");
-    QCOMPARE(python.exitCode(), 0);
+    QVERIFY(writeTorchFiles("write_checkpoints.py", m_folder.path()));
 }
 
 void TestCheckpointReader::readsWhatTorchWrote_data() {

@@ -1,0 +1,90 @@
+#include "engine/session/inspection.h"
+
+#include "engine/backend/precision.h"
+#include "engine/session/model_loader.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace qllama {
+namespace {
+
+std::int64_t bytesAt(Precision precision, const CatalogTensor& tensor) {
+    switch (precision) {
+        case Precision::F32:
+            return tensor.elementCount() * sizeOf(DType::F32);
+        case Precision::F16:
+            return tensor.elementCount() * sizeOf(DType::F16);
+        case Precision::Source:
+            break;
+    }
+    const DType used = tensor.dtype == DType::F64 ? DType::F32 : tensor.dtype;
+    return tensor.elementCount() * sizeOf(used);
+}
+
+std::int64_t weightBytes(Precision precision, const Checkpoint& checkpoint,
+                         const LlamaConfig& config) {
+    constexpr const char* kLayerMatrices[] = {
+        "attention.wq.weight",    "attention.wk.weight",    "attention.wv.weight",
+        "attention.wo.weight",    "feed_forward.w1.weight", "feed_forward.w2.weight",
+        "feed_forward.w3.weight",
+    };
+    const auto bytesOf = [&](const std::string& name) {
+        return bytesAt(precision, checkpoint.tensors.at(name));
+    };
+    std::int64_t bytes = bytesOf("tok_embeddings.weight") + bytesOf("output.weight");
+    for (std::int64_t layer = 0; layer < config.layerCount; ++layer)
+        for (const char* matrix : kLayerMatrices)
+            bytes += bytesOf(layerTensorName(layer, matrix));
+    return bytes;
+}
+
+std::int64_t kvCacheBytes(KvPrecision precision, const LlamaConfig& config) {
+    const std::int64_t elementBytes =
+        sizeOf(precision == KvPrecision::F16 ? DType::F16 : DType::F32);
+    return 2 * config.layerCount * config.kvHeadCount * config.headDim * config.trainedContext *
+           elementBytes;
+}
+
+// The tokenizer is opened too: a wrong one is the most frequent reason why a model does not run.
+void inspectTokenizer(Inspection& inspection) {
+    const auto& path = inspection.checkpoint.tokenizerPath;
+    if (!path) {
+        inspection.problems.push_back(
+            "There is no tokenizer.model beside the weights or one folder up; it has to be named "
+            "when the model is loaded.");
+        return;
+    }
+    const auto tokenizer = Tokenizer::open(*path);
+    if (!tokenizer.ok()) {
+        inspection.problems.push_back(tokenizer.error().text());
+        return;
+    }
+    if (!inspection.config) return;
+    const auto config = resolveConfig(inspection.checkpoint, tokenizer.value()->vocabularySize());
+    if (!config.ok()) inspection.problems.push_back(config.error().text());
+}
+
+}  // namespace
+
+Result<Inspection> inspect(const CheckpointLocation& location) {
+    Inspection inspection;
+    QLLAMA_TRY(inspection.checkpoint, openCheckpoint(location, {}));
+    const Checkpoint& checkpoint = inspection.checkpoint;
+    inspection.parameterCount = parameterCount(checkpoint.tensors);
+    const auto config = resolveConfig(checkpoint, std::nullopt);
+    if (config.ok()) {
+        inspection.config = config.value();
+        inspection.contextLength = config.value().trainedContext;
+        for (const PrecisionInfo& info : precisions()) {
+            const KvPrecision kv = automaticKvPrecision(info.precision, checkpoint.tensors);
+            inspection.memory.push_back({std::string(info.key),
+                                         weightBytes(info.precision, checkpoint, config.value()),
+                                         kvCacheBytes(kv, config.value())});
+        }
+    } else {
+        inspection.problems.push_back(config.error().text());
+    }
+    inspectTokenizer(inspection);
+    return inspection;
+}
+
+}  // namespace qllama

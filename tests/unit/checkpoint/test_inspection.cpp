@@ -1,0 +1,120 @@
+// What --inspect promises about memory is what loading then really takes.
+#include <QFile>
+#include <QTemporaryDir>
+#include <QtTest>
+
+#include "engine/model/transformer.h"
+#include "engine/session/inspection.h"
+#include "engine/session/model_loader.h"
+#include "tests/support/torch_files.h"
+
+using namespace qllama;
+
+class TestInspection : public QObject {
+    Q_OBJECT
+
+private slots:
+    void initTestCase();
+    void memoryIsWhatLoadingTakes_data();
+    void memoryIsWhatLoadingTakes();
+    void countsSharedTensorsOnce();
+    void describesShards();
+    void saysWhatIsWrong();
+
+private:
+    [[nodiscard]] Result<Inspection> inspectFolder(const QString& name) const {
+        return inspect(
+            {.model = m_folder.filePath(name).toStdString(), .tokenizer = {}, .params = {}});
+    }
+
+    QTemporaryDir m_folder;
+};
+
+void TestInspection::initTestCase() {
+    QVERIFY(m_folder.isValid());
+    QVERIFY(writeTorchFiles("write_checkpoints.py", m_folder.path()));
+}
+
+void TestInspection::memoryIsWhatLoadingTakes_data() {
+    QTest::addColumn<QString>("folder");
+    for (const char* folder : {"float16", "bfloat16", "float32", "float64", "shards-2"})
+        QTest::newRow(folder) << QString(folder);
+}
+
+void TestInspection::memoryIsWhatLoadingTakes() {
+    QFETCH(QString, folder);
+    const auto inspection = inspectFolder(folder);
+    QVERIFY(inspection.ok());
+    const Checkpoint& checkpoint = inspection.value().checkpoint;
+    QVERIFY(inspection.value().config.has_value());
+    const LlamaConfig& config = *inspection.value().config;
+    QCOMPARE(inspection.value().memory.size(), precisions().size());
+    for (const MemoryNeed& need : inspection.value().memory) {
+        auto backend = createBackend("cpu", {.threadCount = 1});
+        QVERIFY(backend.ok());
+        const Precision precision = *precisionFromKey(need.precision);
+        auto stage = loadStage(*backend.value(), checkpoint, config, precision, 0,
+                               config.layerCount, {}, {});
+        QVERIFY(stage.ok());
+        std::vector<StageWeights> stages;
+        stages.push_back(std::move(stage).value());
+        const auto transformer = Transformer::create(
+            config, std::move(stages),
+            {.contextLength = inspection.value().contextLength,
+             .kvPrecision = automaticKvPrecision(precision, checkpoint.tensors)});
+        QVERIFY(transformer.ok());
+        QCOMPARE(need.weightBytes, transformer.value()->weightBytes());
+        QCOMPARE(need.kvCacheBytes, transformer.value()->kvCacheBytes());
+    }
+}
+
+void TestInspection::countsSharedTensorsOnce() {
+    const auto separate = inspectFolder("float16");
+    const auto shared = inspectFolder("strided-and-shared");
+    QVERIFY(separate.ok() && shared.ok());
+    const CatalogTensor& output = shared.value().checkpoint.tensors.at("output.weight");
+    QCOMPARE(shared.value().parameterCount,
+             separate.value().parameterCount - output.elementCount());
+}
+
+void TestInspection::describesShards() {
+    const auto inspection = inspectFolder("shards-4");
+    QVERIFY(inspection.ok());
+    const auto& shards = inspection.value().checkpoint.shards;
+    QCOMPARE(shards.size(), std::size_t{4});
+    QCOMPARE(shards[3].path.filename().string(), std::string("consolidated.03.pth"));
+    QCOMPARE(shards[3].format, std::string("zip"));
+    QCOMPARE(shards[3].sizeBytes, QFileInfo(shards[3].path.c_str()).size());
+    QCOMPARE(inspectFolder("legacy-float16").value().checkpoint.shards[0].format,
+             std::string("legacy"));
+    QCOMPARE(inspectFolder("unzipped").value().checkpoint.shards[0].format,
+             std::string("unzipped"));
+}
+
+void TestInspection::saysWhatIsWrong() {
+    const auto noTokenizer = inspectFolder("float32");
+    QVERIFY(noTokenizer.ok());
+    QCOMPARE(noTokenizer.value().problems.size(), std::size_t{1});
+    QVERIFY(noTokenizer.value().problems[0].find("no tokenizer.model") != std::string::npos);
+
+    QFile tokenizer(m_folder.filePath("float16/tokenizer.model"));
+    QVERIFY(tokenizer.open(QFile::WriteOnly));
+    tokenizer.write("not a tokenizer");
+    tokenizer.close();
+    QCOMPARE(inspectFolder("float16").value().problems.size(), std::size_t{1});
+
+    QFile params(m_folder.filePath("bfloat16/params.json"));
+    QVERIFY(params.open(QFile::WriteOnly));
+    params.write(R"({"dim": 16, "n_layers": 3, "n_heads": 4})");
+    params.close();
+    const auto missingLayer = inspectFolder("bfloat16");
+    QVERIFY(missingLayer.ok());
+    QVERIFY(!missingLayer.value().config.has_value());
+    QVERIFY(missingLayer.value().memory.empty());
+    QVERIFY(missingLayer.value().problems[0].find("layers.2.") != std::string::npos);
+
+    QVERIFY(!inspectFolder("nothing here").ok());
+}
+
+QTEST_GUILESS_MAIN(TestInspection)
+#include "test_inspection.moc"
