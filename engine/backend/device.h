@@ -37,4 +37,9 @@ struct DeviceList {
 // Asks every backend in the table. May take a moment (drivers load); any thread.
 DeviceList listDevices();
 
+// Makes the CPU kernels use a lower instruction set than the best one found (for tests and
+// comparisons), by a name of DeviceInfo::simdTargetsFound. Process-wide; call it before a model is
+// loaded and while nothing runs.
+Result<void> forceCpuTarget(const std::string& name);
+
 }  // namespace qllama

@@ -75,7 +75,8 @@ Result<Inspection> inspect(const CheckpointLocation& location) {
         inspection.config = config.value();
         inspection.contextLength = config.value().trainedContext;
         for (const PrecisionInfo& info : precisions()) {
-            const KvPrecision kv = automaticKvPrecision(info.precision, checkpoint.tensors);
+            const KvPrecision kv = automaticKvPrecision(info.precision, checkpoint.tensors,
+                                                        config.value(), inspection.contextLength);
             inspection.memory.push_back({std::string(info.key),
                                          weightBytes(info.precision, checkpoint, config.value()),
                                          kvCacheBytes(kv, config.value())});

@@ -76,9 +76,15 @@ void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedMo
 
 }  // namespace
 
-KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tensors) {
-    if (precision == Precision::F16) return KvPrecision::F16;
-    if (precision == Precision::F32) return KvPrecision::F32;
+KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tensors,
+                                 const LlamaConfig& config, std::int64_t contextLength) {
+    // f16 halves what attention reads at long contexts, but rounding keys and values moves logits
+    // of order 10 by some thousandths. Where the f32 cache is small that price buys nothing.
+    constexpr std::int64_t kSmallCacheBytes = std::int64_t{32} << 20;
+    const std::int64_t wideBytes =
+        2 * config.layerCount * config.kvHeadCount * config.headDim * contextLength * 4;
+    if (wideBytes <= kSmallCacheBytes || precision == Precision::F32) return KvPrecision::F32;
+    if (precision != Precision::Source) return KvPrecision::F16;
     for (const auto& [name, tensor] : tensors)
         if (tensor.shape.size() == 2 && sizeOf(tensor.dtype) < 4) return KvPrecision::F16;
     return KvPrecision::F32;
@@ -101,7 +107,8 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     QLLAMA_TRY(StageWeights stage, loadStage(*model->backend, checkpoint, config, request.precision,
                                              0, config.layerCount, progress, stop));
     stages.push_back(std::move(stage));
-    const KvPrecision automatic = automaticKvPrecision(request.precision, checkpoint.tensors);
+    const KvPrecision automatic =
+        automaticKvPrecision(request.precision, checkpoint.tensors, config, contextLength);
     QLLAMA_TRY(model->transformer,
                Transformer::create(config, std::move(stages),
                                    {.contextLength = contextLength,

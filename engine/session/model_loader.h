@@ -22,7 +22,7 @@ struct LoadRequest {
     Precision precision = Precision::Source;
     int threadCount = 0;                        // 0: physical cores
     std::optional<std::int64_t> contextLength;  // empty: what the model says, else 2048
-    std::optional<KvPrecision> kvPrecision;     // empty: f32 beside f32 weights, else f16
+    std::optional<KvPrecision> kvPrecision;     // empty: automaticKvPrecision()
 };
 
 // Facts about a loaded model, for status bars and the "model" event.
@@ -50,8 +50,10 @@ struct LoadedModel {
     std::unique_ptr<Transformer> transformer;
 };
 
-// What LoadRequest::kvPrecision means when it is empty: f32 beside f32 weights, else f16.
-KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tensors);
+// What LoadRequest::kvPrecision means when it is empty: f16, but f32 beside f32 weights and where
+// the whole cache takes at most 32 MiB in f32.
+KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tensors,
+                                 const LlamaConfig& config, std::int64_t contextLength);
 
 // Error code of a missing tokenizer.model is NotFound with where = "tokenizer.model": the front end
 // then asks for the file and tries again with location.tokenizer set.

@@ -2,12 +2,17 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "engine/backend/backend.h"
 
 namespace qllama::cpu {
 
 DeviceInfo describeCpu();
+
+// Names of the instruction sets that processor and program both have, the one in use first.
+std::vector<std::string> simdTargetsFound();
 
 // threadCount 0: one thread for each physical core.
 std::unique_ptr<Backend> createCpuBackend(int threadCount);

@@ -1,5 +1,3 @@
-#include <hwy/targets.h>
-
 #include <fstream>
 #include <string>
 
@@ -35,10 +33,7 @@ DeviceInfo describeCpu() {
     if (const std::int64_t total = totalMemoryBytes(); total > 0) info.globalMemoryBytes = total;
     info.isHostProcessor = true;
     info.hasHalfPrecision = true;
-    // Targets are bits, the best one the lowest; SupportedTargets() also has ones not compiled in.
-    const std::int64_t supported = hwy::SupportedTargets() & HWY_TARGETS;
-    for (std::int64_t left = supported; left != 0; left &= left - 1)
-        info.simdTargetsFound.emplace_back(hwy::TargetName(left & -left));
+    info.simdTargetsFound = simdTargetsFound();
     if (!info.simdTargetsFound.empty()) info.simdTarget = info.simdTargetsFound.front();
     return info;
 }

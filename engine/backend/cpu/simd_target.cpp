@@ -1,0 +1,39 @@
+// Which instruction set the kernels use; Highway keeps the choice for the whole process.
+#include <hwy/targets.h>
+
+#include <string>
+
+#include "engine/backend/cpu/cpu_backend.h"
+
+namespace qllama {
+namespace cpu {
+
+std::vector<std::string> simdTargetsFound() {
+    std::vector<std::string> names;
+    // Targets are bits, the best one the lowest; only those compiled into the kernels count.
+    for (std::int64_t left = hwy::SupportedTargets() & HWY_TARGETS; left != 0; left &= left - 1)
+        names.emplace_back(hwy::TargetName(left & -left));
+    return names;
+}
+
+}  // namespace cpu
+
+Result<void> forceCpuTarget(const std::string& name) {
+    hwy::DisableTargets(0);
+    const std::int64_t usable = hwy::SupportedTargets() & HWY_TARGETS;
+    std::string known;
+    for (std::int64_t left = usable; left != 0; left &= left - 1) {
+        const std::int64_t target = left & -left;
+        if (name == hwy::TargetName(target)) {
+            hwy::DisableTargets(target - 1);  // everything better
+            return {};
+        }
+        known += (known.empty() ? "" : ", ") + std::string(hwy::TargetName(target));
+    }
+    return Error{ErrorCode::InvalidRequest,
+                 "This processor and program have no instruction set '" + name +
+                     "'. Choose one of: " + known + ".",
+                 {}};
+}
+
+}  // namespace qllama

@@ -1,0 +1,328 @@
+// The CPU kernels against the plain loops, for every instruction set of this machine, on shapes that
+// are multiples of nothing.
+#include <QtTest>
+#include <cmath>
+#include <limits>
+
+#include "engine/backend/backend.h"
+#include "engine/backend/cpu/cpu_backend.h"
+#include "engine/backend/reference/reference_backend.h"
+#include "tests/support/tensors.h"
+
+using namespace qllama;
+using namespace qllama::test;
+
+namespace {
+
+std::vector<float> readAll(Backend& backend, const Buffer& buffer, std::int64_t count) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    if (!backend.read(buffer, 0, values).ok()) values.clear();
+    return values;
+}
+
+std::unique_ptr<Buffer> bufferOf(Backend& backend, const std::vector<float>& values) {
+    auto buffer = backend.createBuffer(static_cast<std::int64_t>(values.size()));
+    if (!buffer.ok() || !backend.write(*buffer.value(), 0, values).ok()) return nullptr;
+    return std::move(buffer).value();
+}
+
+float largestDifference(const std::vector<float>& a, const std::vector<float>& b) {
+    if (a.size() != b.size()) return std::numeric_limits<float>::infinity();
+    float largest = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        const float difference = std::abs(a[i] - b[i]);
+        if (!(difference <= largest)) largest = difference;  // NaN counts
+    }
+    return largest;
+}
+
+constexpr float kUnit = std::numeric_limits<float>::epsilon() / 2;
+
+struct MatmulCase {
+    DType dtype;
+    std::int64_t rows, columns, n;
+};
+
+std::vector<float> multiply(Backend& backend, const CatalogTensor& weights,
+                            const std::vector<float>& x, const std::vector<float>& before,
+                            std::int64_t n) {
+    auto matrix = backend.loadMatrix(weights, Precision::Source, {});
+    const auto in = bufferOf(backend, x);
+    const auto out = bufferOf(backend, before);
+    const MatmulTask tasks[] = {{matrix.value().get(), out.get(), true}};
+    backend.matmul(tasks, *in, n);
+    return readAll(backend, *out, static_cast<std::int64_t>(before.size()));
+}
+
+struct AttentionCase {
+    AttentionShape shape;
+    std::int64_t past, rows;
+    KvPrecision precision;
+};
+
+// Fills a cache with `past` positions, then attends with `rows` further ones in calls of `step`.
+std::vector<float> attendInSteps(Backend& backend, const AttentionCase& test, std::int64_t step) {
+    const AttentionShape& shape = test.shape;
+    const std::int64_t total = test.past + test.rows;
+    const std::int64_t width = shape.headCount * shape.headDim;
+    const std::int64_t kvWidth = shape.kvHeadCount * shape.headDim;
+    const auto q = randomValues(total * width, 1, 1.0F);
+    const auto k = randomValues(total * kvWidth, 2, 1.0F);
+    const auto v = randomValues(total * kvWidth, 3, 1.0F);
+    std::vector<float> rotations;
+    for (std::int64_t position = 0; position < total; ++position)
+        for (std::int64_t i = 0; i < shape.headDim / 2; ++i) {
+            const double angle =
+                static_cast<double>(position) * std::pow(0.5, static_cast<double>(i));
+            rotations.push_back(static_cast<float>(std::cos(angle)));
+            rotations.push_back(static_cast<float>(std::sin(angle)));
+        }
+    const auto table = bufferOf(backend, rotations);
+    auto cache =
+        backend.createKvCache({2, shape.kvHeadCount, shape.headDim, total, test.precision});
+    std::vector<float> result;
+    for (std::int64_t first = 0; first < total;) {
+        const std::int64_t n =
+            first < test.past ? test.past - first : std::min(step, total - first);
+        const auto slice = [first, n](const std::vector<float>& all, std::int64_t rowWidth) {
+            return std::vector<float>(all.begin() + first * rowWidth,
+                                      all.begin() + (first + n) * rowWidth);
+        };
+        const auto qn = bufferOf(backend, slice(q, width));
+        const auto kn = bufferOf(backend, slice(k, kvWidth));
+        const auto vn = bufferOf(backend, slice(v, kvWidth));
+        const auto out = bufferOf(backend, std::vector<float>(static_cast<std::size_t>(n * width)));
+        backend.ropeAndStore(*qn, *kn, *vn, *table, shape, *cache.value(), 1, first, n);
+        backend.attention(*qn, shape, *cache.value(), 1, first, n, *out);
+        if (first >= test.past)
+            for (const float value : readAll(backend, *out, n * width))
+                result.push_back(value);
+        first += n;
+    }
+    return result;
+}
+
+}  // namespace
+
+class TestCpuBackend : public QObject {
+    Q_OBJECT
+
+private slots:
+    void initTestCase();
+    void cleanup();
+    void matmulAgreesWithPlainLoop_data();
+    void matmulAgreesWithPlainLoop();
+    void matmulIsTheSameInAnyBatchAndThreads_data();
+    void matmulIsTheSameInAnyBatchAndThreads();
+    void attentionAgreesWithPlainLoop_data();
+    void attentionAgreesWithPlainLoop();
+    void elementwiseStepsAgree();
+    void siluOfExtremesStaysFinite();
+    void precisionConversionRoundsOnce();
+    void unknownTargetIsRefusedWithTheList();
+
+private:
+    std::vector<std::string> m_targets;
+};
+
+void TestCpuBackend::initTestCase() {
+    m_targets = cpu::simdTargetsFound();
+    QVERIFY(!m_targets.empty());
+}
+
+void TestCpuBackend::cleanup() {
+    QVERIFY(forceCpuTarget(m_targets.front()).ok());
+}
+
+void TestCpuBackend::matmulAgreesWithPlainLoop_data() {
+    QTest::addColumn<QString>("target");
+    QTest::addColumn<int>("dtype");
+    QTest::addColumn<int>("rows");
+    QTest::addColumn<int>("columns");
+    QTest::addColumn<int>("n");
+    const int shapes[][3] = {{1, 1, 1},    {3, 7, 2},     {17, 33, 1},    {17, 33, 5},
+                             {64, 256, 1}, {65, 515, 33}, {130, 1030, 1}, {31, 1030, 130}};
+    for (const std::string& target : m_targets)
+        for (const DType dtype : {DType::F32, DType::F16, DType::BF16})
+            for (const auto& shape : shapes)
+                QTest::addRow("%s %s %dx%d n=%d", target.c_str(),
+                              std::string(nameOf(dtype)).c_str(), shape[0], shape[1], shape[2])
+                    << QString::fromStdString(target) << static_cast<int>(dtype) << shape[0]
+                    << shape[1] << shape[2];
+}
+
+void TestCpuBackend::matmulAgreesWithPlainLoop() {
+    QFETCH(QString, target);
+    QFETCH(int, dtype);
+    QFETCH(int, rows);
+    QFETCH(int, columns);
+    QFETCH(int, n);
+    QVERIFY(forceCpuTarget(target.toStdString()).ok());
+    const auto weights = tensorOf("w", {rows, columns}, static_cast<DType>(dtype),
+                                  randomValues(rows * columns, 11, 1.0F));
+    const auto x = randomValues(std::int64_t{n} * columns, 12, 1.0F);
+    const auto before = randomValues(std::int64_t{n} * rows, 13, 1.0F);
+    const auto cpuBackend = cpu::createCpuBackend(2);
+    const auto reference = createReferenceBackend();
+    // |error| <= k u sum|w x|, and the sum of k products of unit normals is about 0.7 k; the
+    // products here stay below 4 x 4.
+    const float bound =
+        kUnit * static_cast<float>(columns + 2) * 0.7F * static_cast<float>(columns) +
+        kUnit * 32.0F;
+    const float difference = largestDifference(multiply(*cpuBackend, weights, x, before, n),
+                                               multiply(*reference, weights, x, before, n));
+    QVERIFY2(difference <= bound, qPrintable(QString("%1 > %2").arg(difference).arg(bound)));
+}
+
+void TestCpuBackend::matmulIsTheSameInAnyBatchAndThreads_data() {
+    matmulAgreesWithPlainLoop_data();
+}
+
+void TestCpuBackend::matmulIsTheSameInAnyBatchAndThreads() {
+    QFETCH(QString, target);
+    QFETCH(int, dtype);
+    QFETCH(int, rows);
+    QFETCH(int, columns);
+    QFETCH(int, n);
+    QVERIFY(forceCpuTarget(target.toStdString()).ok());
+    const auto weights = tensorOf("w", {rows, columns}, static_cast<DType>(dtype),
+                                  randomValues(rows * columns, 21, 1.0F));
+    const auto x = randomValues(std::int64_t{n} * columns, 22, 1.0F);
+    const std::vector<float> zeros(static_cast<std::size_t>(n * rows));
+    const auto one = cpu::createCpuBackend(1);
+    const auto together = multiply(*one, weights, x, zeros, n);
+    for (const int threads : {2, 3}) {
+        const auto backend = cpu::createCpuBackend(threads);
+        QCOMPARE(multiply(*backend, weights, x, zeros, n), together);
+    }
+    std::vector<float> apart;
+    for (int i = 0; i < n; ++i) {
+        const std::vector<float> row(x.begin() + std::int64_t{i} * columns,
+                                     x.begin() + std::int64_t{i + 1} * columns);
+        const std::vector<float> zeroRow(static_cast<std::size_t>(rows));
+        for (const float value : multiply(*one, weights, row, zeroRow, 1))
+            apart.push_back(value);
+    }
+    QCOMPARE(apart, together);
+}
+
+void TestCpuBackend::attentionAgreesWithPlainLoop_data() {
+    QTest::addColumn<QString>("target");
+    QTest::addColumn<int>("heads");
+    QTest::addColumn<int>("kvHeads");
+    QTest::addColumn<int>("headDim");
+    QTest::addColumn<int>("past");
+    QTest::addColumn<int>("rows");
+    QTest::addColumn<bool>("half");
+    const int shapes[][5] = {{4, 4, 8, 0, 1},    {4, 2, 6, 0, 7},     {8, 1, 32, 63, 3},
+                             {6, 2, 10, 65, 40}, {4, 2, 16, 1030, 2}, {2, 1, 64, 500, 30}};
+    for (const std::string& target : m_targets)
+        for (const auto& s : shapes)
+            for (const bool half : {false, true})
+                QTest::addRow("%s heads=%d/%d dim=%d past=%d rows=%d %s", target.c_str(), s[0],
+                              s[1], s[2], s[3], s[4], half ? "f16" : "f32")
+                    << QString::fromStdString(target) << s[0] << s[1] << s[2] << s[3] << s[4]
+                    << half;
+}
+
+void TestCpuBackend::attentionAgreesWithPlainLoop() {
+    QFETCH(QString, target);
+    QFETCH(int, heads);
+    QFETCH(int, kvHeads);
+    QFETCH(int, headDim);
+    QFETCH(int, past);
+    QFETCH(int, rows);
+    QFETCH(bool, half);
+    QVERIFY(forceCpuTarget(target.toStdString()).ok());
+    const AttentionCase test{
+        {heads, kvHeads, headDim}, past, rows, half ? KvPrecision::F16 : KvPrecision::F32};
+    const auto one = cpu::createCpuBackend(1);
+    const auto three = cpu::createCpuBackend(3);
+    const auto reference = createReferenceBackend();
+    const auto together = attendInSteps(*one, test, rows);
+    // An output is a mean of values below 4 whose weights carry the error of a score (a dot product
+    // of headDim terms) through exp. A rotated key may also round to the neighbouring half: one part
+    // in 2^11 of a score below about 16.
+    const float scores = kUnit * static_cast<float>(headDim * headDim + past + rows) * 8.0F;
+    const float bound = (half ? 4.0F / 2048.0F : 0.0F) + scores + 64.0F * kUnit;
+    const float difference = largestDifference(together, attendInSteps(*reference, test, rows));
+    QVERIFY2(difference <= bound, qPrintable(QString("%1 > %2").arg(difference).arg(bound)));
+    QCOMPARE(attendInSteps(*one, test, 1), together);
+    QCOMPARE(attendInSteps(*three, test, 1), together);
+    QCOMPARE(attendInSteps(*three, test, rows), together);
+}
+
+void TestCpuBackend::elementwiseStepsAgree() {
+    constexpr std::int64_t kWidth = 77;
+    constexpr std::int64_t kRows = 3;
+    const auto reference = createReferenceBackend();
+    for (const std::string& target : m_targets) {
+        QVERIFY(forceCpuTarget(target).ok());
+        const auto backend = cpu::createCpuBackend(2);
+        const auto values = randomValues(kWidth * kRows, 5, 3.0F);
+        const auto others = randomValues(kWidth * kRows, 6, 1.0F);
+        std::vector<float> results[2];
+        Backend* const both[] = {backend.get(), reference.get()};
+        for (int i = 0; i < 2; ++i) {
+            Backend& b = *both[i];
+            const auto x = bufferOf(b, values);
+            const auto gain = bufferOf(b, others);
+            const auto out = bufferOf(b, std::vector<float>(kWidth * 2));
+            b.rmsNorm(*x, 1, *gain, 1e-5F, kWidth, 2, *out);
+            results[i] = readAll(b, *out, kWidth * 2);
+            b.swiglu(*x, *gain, kWidth, kRows);
+            for (const float value : readAll(b, *x, kWidth * kRows))
+                results[i].push_back(value);
+        }
+        // Values below 30: a few roundings each, and the vector exp is within 4 units.
+        QVERIFY(largestDifference(results[0], results[1]) <= 30.0F * 16.0F * kUnit);
+    }
+}
+
+void TestCpuBackend::siluOfExtremesStaysFinite() {
+    for (const std::string& target : m_targets) {
+        QVERIFY(forceCpuTarget(target).ok());
+        const auto backend = cpu::createCpuBackend(1);
+        const std::vector<float> extremes{-1e30F, -500.0F, -104.0F, -90.0F, 0.0F, 90.0F, 500.0F};
+        const auto gate = bufferOf(*backend, extremes);
+        const auto up = bufferOf(*backend, std::vector<float>(extremes.size(), 1.0F));
+        const auto count = static_cast<std::int64_t>(extremes.size());
+        backend->swiglu(*gate, *up, count, 1);
+        const auto out = readAll(*backend, *gate, count);
+        for (std::size_t i = 0; i + 3 < out.size(); ++i)
+            QVERIFY(std::abs(out[i]) < 1e-6F || i == 0);
+        QVERIFY(std::isfinite(out[0]));
+        QCOMPARE(out[4], 0.0F);
+        QCOMPARE(out[5], 90.0F);
+        QCOMPARE(out[6], 500.0F);
+    }
+}
+
+void TestCpuBackend::precisionConversionRoundsOnce() {
+    const auto values = randomValues(7 * 19, 31, 1.0F);
+    const auto weights = tensorOf("w", {7, 19}, DType::F32, values);
+    for (const std::string& target : m_targets) {
+        QVERIFY(forceCpuTarget(target).ok());
+        const auto backend = cpu::createCpuBackend(2);
+        auto matrix = backend->loadMatrix(weights, Precision::F16, {});
+        QVERIFY(matrix.ok());
+        QCOMPARE(matrix.value()->sizeBytes(), 7 * 19 * 2);
+        const auto x = bufferOf(*backend, std::vector<float>(3 * 19));
+        const std::int32_t tokens[] = {6, 0, 3};
+        backend->embed(*matrix.value(), tokens, *x);
+        const auto rows = readAll(*backend, *x, 3 * 19);
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            const auto row = static_cast<std::size_t>(tokens[i / 19]);
+            QCOMPARE(rows[i], halfToFloat(floatToHalf(values[row * 19 + i % 19])));
+        }
+    }
+}
+
+void TestCpuBackend::unknownTargetIsRefusedWithTheList() {
+    const Result<void> result = forceCpuTarget("AVX9");
+    QVERIFY(!result.ok());
+    QVERIFY(result.error().message.find(m_targets.front()) != std::string::npos);
+}
+
+QTEST_GUILESS_MAIN(TestCpuBackend)
+#include "test_cpu_backend.moc"
