@@ -61,7 +61,8 @@ void TestInspection::memoryIsWhatLoadingTakes() {
         const auto transformer = Transformer::create(
             config, std::move(stages),
             {.contextLength = inspection.value().contextLength,
-             .kvPrecision = automaticKvPrecision(precision, checkpoint.tensors)});
+             .kvPrecision = automaticKvPrecision(precision, checkpoint.tensors, config,
+                                                 inspection.value().contextLength)});
         QVERIFY(transformer.ok());
         QCOMPARE(need.weightBytes, transformer.value()->weightBytes());
         QCOMPARE(need.kvCacheBytes, transformer.value()->kvCacheBytes());
