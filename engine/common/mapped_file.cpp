@@ -32,7 +32,8 @@ std::span<const std::byte> wholePages(std::span<const std::byte> range) {
 }  // namespace
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem::path& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // Non-blocking, or opening a pipe would wait for a writer; regular files do not mind.
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) return systemError(path, "open");
     struct stat status {};
     if (::fstat(descriptor, &status) != 0) {
