@@ -5,6 +5,7 @@
 #include <QStringList>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "engine/session/generation_types.h"
@@ -17,9 +18,14 @@ enum class TerminalAction { Generate, Inspect, ListDevices, Version, Help };
 
 struct CommandLine {
     TerminalAction action = TerminalAction::Generate;
-    std::optional<LoadRequest> load;  // empty: no --model given
+    bool headless = false;
+    // Everything said about the model, also when no model is named: hasModel tells. Without one the
+    // front end takes the demo model.
+    LoadRequest load;
+    bool hasModel = false;
     GenerationRequest generation;
-    std::optional<QString> promptFile;  // read byte for byte by the front end
+    bool hasPrompt = false;                           // --prompt was given, perhaps empty
+    std::optional<std::filesystem::path> promptFile;  // "-" is standard input; see prompt_file.h
     std::optional<std::filesystem::path> inspectPath;
     std::optional<std::filesystem::path> logitsPath;
     bool json = false;
@@ -27,16 +33,23 @@ struct CommandLine {
     ColorMode color = ColorMode::Auto;
 };
 
-// True when the arguments ask for something that needs no window (--headless, --inspect, --bench,
-// --list-devices, --version, --help). Looks at the arguments only, creates no application object.
+// True when the arguments ask for something that needs no window (--headless, --inspect,
+// --list-devices, --version, --help), or are so wrong that only a sentence on the terminal is
+// called for. Looks at the arguments only, creates no application object.
 bool wantsTerminal(int argc, const char* const* argv);
 
 // Either a CommandLine or one sentence about what is wrong with the usage (exit code 2).
 struct ParsedCommandLine {
     std::optional<CommandLine> commandLine;
     QString usageError;
+    bool json = false;  // --json was among the arguments, right or wrong
 };
+
+// Without the program's own name. Bytes are kept as they are: paths and prompts need not be UTF-8.
+ParsedCommandLine parseCommandLine(std::span<const std::string> arguments);
+// As QCoreApplication::arguments() gives them: the program's name comes first.
 ParsedCommandLine parseCommandLine(const QStringList& arguments);
+
 QString helpText();
 
 }  // namespace qllama

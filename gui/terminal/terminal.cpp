@@ -1,9 +1,50 @@
 #include "gui/terminal/terminal.h"
 
-namespace qllama {
+#include "gui/command_line.h"
+#include "gui/terminal/describe.h"
+#include "gui/terminal/exit_code.h"
+#include "gui/terminal/generate.h"
+#include "gui/terminal/json_object.h"
+#include "gui/terminal/output.h"
 
-int runTerminal(int, char**) {
-    return 1;
+namespace qllama {
+namespace {
+
+constexpr const char* kVersionText = "QLLaMA " QLLAMA_VERSION "\nLicence: GPL-3.0-or-later\n";
+
+int printText(const std::string& text) {
+    StandardOutput output{std::stop_source()};
+    output.write(text);
+    return output.problem().empty() ? kExitDone : kExitFailed;
+}
+
+int refuse(const ParsedCommandLine& parsed) {
+    const std::string message = parsed.usageError.toStdString();
+    if (parsed.json) printText(jsonErrorLine(message));
+    printError(message);
+    return kExitUsage;
+}
+
+}  // namespace
+
+int runTerminal(int argc, char** argv) {
+    const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+    const ParsedCommandLine parsed = parseCommandLine(arguments);
+    if (!parsed.commandLine) return refuse(parsed);
+    const CommandLine& commandLine = *parsed.commandLine;
+    switch (commandLine.action) {
+        case TerminalAction::Generate:
+            return runGenerate(commandLine);
+        case TerminalAction::Inspect:
+            return runInspect(commandLine);
+        case TerminalAction::ListDevices:
+            return runListDevices(commandLine);
+        case TerminalAction::Version:
+            return printText(kVersionText);
+        case TerminalAction::Help:
+            return printText(helpText().toStdString());
+    }
+    return kExitUsage;
 }
 
 }  // namespace qllama

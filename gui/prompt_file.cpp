@@ -1,0 +1,54 @@
+#include "gui/prompt_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+namespace qllama {
+namespace {
+
+constexpr std::size_t kMaximumBytes = std::size_t{64} << 20;
+constexpr std::size_t kChunkBytes = std::size_t{1} << 16;
+
+struct OpenFile {
+    int descriptor = -1;
+    bool owned = false;
+    ~OpenFile() {
+        if (owned && descriptor >= 0) ::close(descriptor);
+    }
+};
+
+Error readError(const std::string& name) {
+    const int code = errno;
+    return {code == ENOENT || code == ENOTDIR ? ErrorCode::NotFound : ErrorCode::Io,
+            std::string("Cannot read the prompt: ") + std::strerror(code) + ".", name};
+}
+
+}  // namespace
+
+Result<std::string> readPromptFile(const std::filesystem::path& path) {
+    const bool standardInput = path == "-";
+    const std::string name = standardInput ? "standard input" : path.string();
+    const OpenFile file{standardInput ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC),
+                        !standardInput};
+    if (file.descriptor < 0) return readError(name);
+    std::string text;
+    const auto chunk = std::make_unique<char[]>(kChunkBytes);
+    while (true) {
+        const ssize_t count = ::read(file.descriptor, chunk.get(), kChunkBytes);
+        if (count == 0) return text;
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return readError(name);
+        text.append(chunk.get(), static_cast<std::size_t>(count));
+        if (text.size() > kMaximumBytes)
+            return Error{ErrorCode::InvalidRequest,
+                         "The prompt is longer than " + std::to_string(kMaximumBytes >> 20) +
+                             " MiB; no model can take that.",
+                         name};
+    }
+}
+
+}  // namespace qllama

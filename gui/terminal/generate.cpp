@@ -1,0 +1,128 @@
+#include "gui/terminal/generate.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <exception>
+#include <random>
+
+#include "gui/demo_model.h"
+#include "gui/prompt_file.h"
+#include "gui/terminal/exit_code.h"
+#include "gui/terminal/interrupt_watcher.h"
+#include "gui/terminal/npy_file.h"
+#include "gui/terminal/output.h"
+#include "gui/terminal/reporter.h"
+
+namespace qllama {
+namespace {
+
+// 53 bits: every reader of JSON can hold such a number exactly.
+std::uint64_t chooseSeed() {
+    std::random_device device;
+    const std::uint64_t high = device();
+    return ((high << 32) | device()) >> 11;
+}
+
+bool wantsColor(ColorMode mode) {
+    if (mode != ColorMode::Auto) return mode == ColorMode::Always;
+    const char* noColor = std::getenv("NO_COLOR");  // https://no-color.org
+    return isSmartTerminal(STDOUT_FILENO) && (noColor == nullptr || *noColor == '\0');
+}
+
+std::unique_ptr<Reporter> createReporter(const CommandLine& commandLine, StandardOutput& output) {
+    if (commandLine.json) return std::make_unique<JsonReporter>(output);
+    return std::make_unique<PlainReporter>(output,
+                                           PlainStyle{.prompt = commandLine.generation.prompt,
+                                                      .quiet = commandLine.quiet,
+                                                      .colored = wantsColor(commandLine.color),
+                                                      .demoModel = !commandLine.hasModel});
+}
+
+// Fills in what the command line left open: the model, the prompt, the seed.
+Result<void> complete(CommandLine& commandLine) {
+    if (!commandLine.hasModel) {
+        const auto demo = demoModelFolder();
+        if (!demo)
+            return Error{ErrorCode::NotFound,
+                         "The demo model was not found; name a model with --model PATH.",
+                         {}};
+        commandLine.load.location.model = *demo;
+    }
+    if (commandLine.promptFile) {
+        QLLAMA_TRY(commandLine.generation.prompt, readPromptFile(*commandLine.promptFile));
+    }
+    if (!commandLine.generation.seed) commandLine.generation.seed = chooseSeed();
+    return {};
+}
+
+// Stop after the whole sequence or at the first failure; `reporter` has heard all but the failure.
+Result<GenerationResult> generate(const CommandLine& commandLine, Reporter& reporter,
+                                  std::stop_token stop) {
+    std::unique_ptr<NpyFile> logits;
+    if (commandLine.logitsPath) {
+        QLLAMA_TRY(logits, NpyFile::open(*commandLine.logitsPath));
+    }
+    QLLAMA_TRY(
+        auto model,
+        loadModel(
+            commandLine.load,
+            [&reporter](const LoadProgress& progress) { reporter.loadProgress(progress); }, stop));
+    reporter.modelReady(model->info, *commandLine.generation.seed);
+    GenerationSession session(std::move(model));
+    QLLAMA_TRY(auto result, session.generate(commandLine.generation, reporter, stop));
+    if (logits && result.statistics.prompt.tokens.empty())
+        return Error{ErrorCode::Cancelled,
+                     "Cancelled before the prompt was evaluated; no logits were written.",
+                     {}};
+    if (logits) QLLAMA_CHECK(logits->write(session.promptLogits()));
+    return result;
+}
+
+// Exceptions of libraries end here (out of memory above all).
+Result<GenerationResult> generateCatching(const CommandLine& commandLine, Reporter& reporter,
+                                          std::stop_token stop) {
+    try {
+        return generate(commandLine, reporter, std::move(stop));
+    } catch (const std::bad_alloc&) {
+        return Error{ErrorCode::OutOfMemory,
+                     "There is not enough memory; a smaller --max-seq-len needs less.",
+                     {}};
+    } catch (const std::exception& problem) {
+        return Error{ErrorCode::Io, std::string("Unexpected failure: ") + problem.what() + ".", {}};
+    }
+}
+
+int report(const Result<GenerationResult>& result, Reporter& reporter,
+           const StandardOutput& output) {
+    if (output.readerLeft()) return kExitDone;
+    if (!output.problem().empty()) {
+        printError(output.problem());
+        return kExitFailed;
+    }
+    if (!result) {
+        reporter.failed(result.error().text());
+        return kExitFailed;
+    }
+    reporter.done(result.value());
+    // The last words may have met a full disk.
+    if (output.problem().empty()) return kExitDone;
+    printError(output.problem());
+    return kExitFailed;
+}
+
+}  // namespace
+
+int runGenerate(const CommandLine& given) {
+    CommandLine commandLine = given;
+    std::stop_source stop;
+    StandardOutput output(stop);
+    // Reading standard input comes before the watcher: there Ctrl-C shall end the program.
+    const Result<void> completed = complete(commandLine);
+    const auto reporter = createReporter(commandLine, output);
+    if (!completed) return report(completed.error(), *reporter, output);
+    const InterruptWatcher watcher(stop);
+    return report(generateCatching(commandLine, *reporter, stop.get_token()), *reporter, output);
+}
+
+}  // namespace qllama

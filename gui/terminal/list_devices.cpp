@@ -1,0 +1,92 @@
+#include "engine/backend/device.h"
+#include "gui/terminal/describe.h"
+#include "gui/terminal/exit_code.h"
+#include "gui/terminal/json_object.h"
+#include "gui/terminal/output.h"
+#include "gui/terminal/text_table.h"
+
+namespace qllama {
+namespace {
+
+const char* keyOf(DeviceKind kind) {
+    switch (kind) {
+        case DeviceKind::Cpu:
+            return "cpu";
+        case DeviceKind::Gpu:
+            return "gpu";
+        case DeviceKind::Accelerator:
+            return "accelerator";
+        case DeviceKind::Other:
+            break;
+    }
+    return "other";
+}
+
+void addBytes(JsonObject& object, const char* key, const std::optional<std::int64_t>& bytes) {
+    if (bytes) {
+        object.add(key, *bytes);
+    } else {
+        object.addNull(key);
+    }
+}
+
+JsonObject deviceObject(const DeviceInfo& device) {
+    JsonObject object;
+    object.add("id", device.id)
+        .add("name", device.name)
+        .add("vendor", device.vendor)
+        .add("platform", device.platform)
+        .add("driver", device.driver)
+        .add("kind", keyOf(device.kind))
+        .add("compute_units", device.computeUnits);
+    addBytes(object, "memory_bytes", device.globalMemoryBytes);
+    addBytes(object, "max_allocation_bytes", device.maxAllocationBytes);
+    object.add("half_precision", device.hasHalfPrecision)
+        .add("is_host_processor", device.isHostProcessor)
+        .add("simd_target", device.simdTarget)
+        .add("simd_targets_found", device.simdTargetsFound);
+    return object;
+}
+
+std::string devicesJson(const DeviceList& list) {
+    std::vector<JsonObject> devices;
+    for (const DeviceInfo& device : list.devices)
+        devices.push_back(deviceObject(device));
+    return JsonObject()
+               .add("event", "devices")
+               .add("devices", devices)
+               .add("notes", list.notes)
+               .text() +
+           "\n";
+}
+
+TextRow deviceRow(const DeviceInfo& device) {
+    std::string details = device.platform;
+    if (!device.simdTarget.empty()) details += ", " + device.simdTarget;
+    if (!device.driver.empty()) details += ", driver " + device.driver;
+    if (device.isHostProcessor && device.id != "cpu") details += ", the processor itself";
+    return {device.id, device.name, std::to_string(device.computeUnits) + " compute units",
+            device.globalMemoryBytes ? byteText(*device.globalMemoryBytes) : "memory unknown",
+            details};
+}
+
+std::string devicesText(const DeviceList& list) {
+    std::vector<TextRow> rows;
+    for (const DeviceInfo& device : list.devices)
+        rows.push_back(deviceRow(device));
+    std::string text = textTable(rows);
+    for (const std::string& note : list.notes)
+        text += withoutControls(note) + "\n";
+    return text;
+}
+
+}  // namespace
+
+int runListDevices(const CommandLine& commandLine) {
+    StandardOutput output{std::stop_source()};
+    const DeviceList list = listDevices();
+    output.write(commandLine.json ? devicesJson(list) : devicesText(list));
+    return output.problem().empty() ? kExitDone : kExitFailed;
+}
+
+}  // namespace qllama

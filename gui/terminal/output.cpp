@@ -1,0 +1,70 @@
+#include "gui/terminal/output.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+
+#include "engine/tokenizer/utf8_stream.h"
+
+namespace qllama {
+namespace {
+
+// 0 or the error number.
+int writeAll(int descriptor, std::string_view bytes) {
+    while (!bytes.empty()) {
+        const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return errno;
+        bytes.remove_prefix(static_cast<std::size_t>(count));
+    }
+    return 0;
+}
+
+}  // namespace
+
+StandardOutput::StandardOutput(std::stop_source stop) : m_stop(std::move(stop)) {
+    std::signal(SIGPIPE, SIG_IGN);
+}
+
+void StandardOutput::write(std::string_view bytes) {
+    if (m_errorCode != 0) return;
+    m_errorCode = writeAll(STDOUT_FILENO, bytes);
+    if (m_errorCode != 0) m_stop.request_stop();
+}
+
+bool StandardOutput::isTerminal() const {
+    return ::isatty(STDOUT_FILENO) == 1;
+}
+
+bool StandardOutput::readerLeft() const {
+    return m_errorCode == EPIPE;
+}
+
+std::string StandardOutput::problem() const {
+    if (m_errorCode == 0 || readerLeft()) return {};
+    return std::string("Cannot write to standard output: ") + std::strerror(m_errorCode) + ".";
+}
+
+bool isSmartTerminal(int descriptor) {
+    const char* kind = std::getenv("TERM");
+    return ::isatty(descriptor) == 1 && kind != nullptr && std::strcmp(kind, "dumb") != 0;
+}
+
+void printError(std::string_view line) {
+    // Nothing can be done about a standard error that is gone.
+    static_cast<void>(writeAll(STDERR_FILENO, withoutControls(line) + "\n"));
+}
+
+std::string withoutControls(std::string_view text) {
+    std::string clean = toValidUtf8(text);
+    for (char& character : clean) {
+        const auto code = static_cast<unsigned char>(character);
+        if ((code < 0x20 && character != '\n') || code == 0x7F) character = '?';
+    }
+    return clean;
+}
+
+}  // namespace qllama
