@@ -1,0 +1,76 @@
+#include "gui/window/activity_bar.h"
+
+#include <QHBoxLayout>
+#include <QLabel>
+#include <QProgressBar>
+#include <QToolButton>
+
+#include "gui/window/symbolic_icon.h"
+
+namespace qllama {
+namespace {
+
+constexpr int kRevealDelayMs = 150;  // shorter work would only flash
+constexpr int kSteps = 1000;
+
+}  // namespace
+
+ActivityBar::ActivityBar(QWidget* parent)
+    : QWidget(parent),
+      m_label(new QLabel(this)),
+      m_bar(new QProgressBar(this)),
+      m_cancel(new QToolButton(this)) {
+    setObjectName(QStringLiteral("activityBar"));
+    m_label->setTextFormat(Qt::PlainText);
+    m_bar->setTextVisible(false);
+    m_bar->setMaximumHeight(8);
+    m_bar->setMinimumWidth(60);
+    m_bar->setAccessibleName(tr("Progress"));
+    m_cancel->setObjectName(QStringLiteral("activityCancel"));
+    m_cancel->setIcon(symbolicIcon(QStringLiteral("close")));
+    m_cancel->setText(tr("Cancel"));
+    m_cancel->setToolTip(tr("Cancel (Esc)"));
+    m_cancel->setAccessibleName(tr("Cancel"));
+    m_cancel->setAutoRaise(true);
+    auto* layout = new QHBoxLayout(this);
+    layout->setContentsMargins(0, 0, 0, 0);
+    layout->addWidget(m_label);
+    layout->addWidget(m_bar, 1, Qt::AlignVCenter);
+    layout->addWidget(m_cancel);
+    setMinimumHeight(m_cancel->sizeHint().height());
+    m_delay.setSingleShot(true);
+    m_delay.setInterval(kRevealDelayMs);
+    connect(&m_delay, &QTimer::timeout, this, [this] { reveal(true); });
+    connect(m_cancel, &QToolButton::clicked, this, &ActivityBar::cancelled);
+    reveal(false);
+}
+
+void ActivityBar::showActivity(const QString& text, double fraction) {
+    const bool starting = m_currentText.isEmpty();
+    m_currentText = text;
+    m_label->setText(text);
+    m_bar->setRange(0, fraction < 0 ? 0 : kSteps);
+    if (fraction >= 0) m_bar->setValue(static_cast<int>(fraction * kSteps));
+    if (starting) m_delay.start();
+}
+
+void ActivityBar::finish() {
+    m_delay.stop();
+    m_currentText.clear();
+    // A hidden bar of unknown length would go on animating.
+    m_bar->setRange(0, kSteps);
+    m_bar->reset();
+    reveal(false);
+}
+
+QString ActivityBar::text() const {
+    return m_currentText;
+}
+
+void ActivityBar::reveal(bool visible) {
+    m_label->setVisible(visible);
+    m_bar->setVisible(visible);
+    m_cancel->setVisible(visible);
+}
+
+}  // namespace qllama

@@ -1,0 +1,39 @@
+// What the engine is busy with and how far it is, with a way to call it off.
+#pragma once
+
+#include <QTimer>
+#include <QWidget>
+
+class QLabel;
+class QProgressBar;
+class QToolButton;
+
+namespace qllama {
+
+// Keeps its place in the layout when there is nothing to show. What is over in less than a blink
+// is never shown at all.
+class ActivityBar : public QWidget {
+    Q_OBJECT
+
+public:
+    explicit ActivityBar(QWidget* parent = nullptr);
+
+    // `fraction` from 0 to 1; below 0: not known, the bar only moves.
+    void showActivity(const QString& text, double fraction);
+    void finish();
+    [[nodiscard]] QString text() const;
+
+signals:
+    void cancelled();
+
+private:
+    void reveal(bool visible);
+
+    QTimer m_delay;
+    QString m_currentText;
+    QLabel* m_label;
+    QProgressBar* m_bar;
+    QToolButton* m_cancel;
+};
+
+}  // namespace qllama

@@ -1,0 +1,116 @@
+#include "gui/window/engine_worker.h"
+
+#include <chrono>
+#include <exception>
+#include <new>
+#include <utility>
+
+namespace qllama {
+namespace {
+
+// 33 ms between signals: as often as the eye follows text, and rare enough that waking the window
+// thread takes nothing measurable from the cores that compute.
+constexpr std::chrono::milliseconds kSignalInterval{33};
+
+// Says whether enough time has passed since it last said yes; the first time always.
+class Throttle {
+public:
+    bool due() {
+        const auto now = Clock::now();
+        if (m_started && now - m_last < kSignalInterval) return false;
+        m_started = true;
+        m_last = now;
+        return true;
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point m_last;
+    bool m_started = false;
+};
+
+// Turns the engine's calls into signals of one request.
+class SignalSink final : public GenerationSink {
+public:
+    SignalSink(EngineWorker& worker, quint64 id) : m_worker(worker), m_id(id) {}
+
+    void promptStarted(std::int64_t tokenCount, std::uint64_t seed) override {
+        emit m_worker.promptStarted(m_id, tokenCount, seed);
+    }
+    void promptProgress(std::int64_t doneTokens, std::int64_t totalTokens) override {
+        if (m_promptThrottle.due() || doneTokens == totalTokens)
+            emit m_worker.promptProgress(m_id, doneTokens, totalTokens);
+    }
+    void promptDone(const PromptStatistics& statistics) override {
+        emit m_worker.promptDone(m_id, statistics);
+    }
+    void tokenReady(const TokenChunk& chunk) override {
+        m_pending.append(chunk);
+        if (m_tokenThrottle.due()) flush();
+    }
+    void flush() {
+        if (m_pending.isEmpty()) return;
+        emit m_worker.tokensReady(m_id, std::exchange(m_pending, {}));
+    }
+
+private:
+    EngineWorker& m_worker;
+    quint64 m_id;
+    QList<TokenChunk> m_pending;
+    Throttle m_promptThrottle;
+    Throttle m_tokenThrottle;
+};
+
+// The engine reports by Result; what libraries below it may still throw ends here.
+template <typename T, typename Work>
+Result<T> guarded(Work&& work) {
+    try {
+        return work();
+    } catch (const std::bad_alloc&) {
+        return Error{ErrorCode::OutOfMemory,
+                     "There is not enough memory for this. A smaller context, another precision or "
+                     "a smaller model needs less.",
+                     {}};
+    } catch (const std::exception& exception) {
+        return Error{ErrorCode::Unsupported,
+                     std::string("The engine failed unexpectedly: ") + exception.what() + ".",
+                     {}};
+    } catch (...) {
+        return Error{ErrorCode::Unsupported, "The engine failed for an unknown reason.", {}};
+    }
+}
+
+}  // namespace
+
+EngineWorker::EngineWorker(std::unique_ptr<TextEngine> engine) : m_engine(std::move(engine)) {}
+
+void EngineWorker::load(const LoadRequest& request, std::stop_token stop) {
+    Throttle throttle;
+    const auto report = [&](const LoadProgress& progress) {
+        if (throttle.due() || progress.doneBytes == progress.totalBytes)
+            emit loadProgress(request.id, progress);
+    };
+    const auto info = guarded<ModelInfo>([&] { return m_engine->load(request, report, stop); });
+    if (info.ok())
+        emit modelLoaded(request.id, info.value());
+    else
+        emit loadFailed(request.id, info.error(), m_engine->hasModel());
+}
+
+void EngineWorker::generate(const GenerationRequest& request, std::stop_token stop) {
+    SignalSink sink(*this, request.id);
+    const auto result =
+        guarded<GenerationResult>([&] { return m_engine->generate(request, sink, stop); });
+    sink.flush();
+    if (result.ok())
+        emit generationFinished(request.id, result.value());
+    else
+        emit generationFailed(request.id, result.error());
+}
+
+void EngineWorker::unload() {
+    m_engine->unload();
+    emit modelUnloaded();
+}
+
+}  // namespace qllama

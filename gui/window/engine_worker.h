@@ -1,0 +1,48 @@
+// Runs the engine in its own thread and reports what happens as signals that carry plain values.
+#pragma once
+
+#include <QList>
+#include <QObject>
+#include <memory>
+#include <stop_token>
+
+#include "gui/window/text_engine.h"
+
+namespace qllama {
+
+// Lives in the thread of EngineController. load() and generate() keep that thread busy until they
+// are done; the way to end them early is the stop source of the token they were given, since a
+// queued slot would only be reached afterwards. Each load() ends in exactly one of modelLoaded and
+// loadFailed, each generate() in exactly one of generationFinished and generationFailed (a stopped
+// generation is finished, with reason Cancelled). Nothing thrown by the engine leaves the slots.
+class EngineWorker : public QObject {
+    Q_OBJECT
+
+public:
+    explicit EngineWorker(std::unique_ptr<TextEngine> engine);
+
+public slots:
+    void load(const qllama::LoadRequest& request, std::stop_token stop);
+    void generate(const qllama::GenerationRequest& request, std::stop_token stop);
+    void unload();
+
+signals:
+    void loadProgress(quint64 id, const qllama::LoadProgress& progress);
+    void modelLoaded(quint64 id, const qllama::ModelInfo& info);
+    // `previousModelKept`: the model from before is still loaded and usable.
+    void loadFailed(quint64 id, const qllama::Error& error, bool previousModelKept);
+    void modelUnloaded();
+
+    void promptStarted(quint64 id, qint64 tokenCount, quint64 seed);
+    void promptProgress(quint64 id, qint64 doneTokens, qint64 totalTokens);
+    void promptDone(quint64 id, const qllama::PromptStatistics& statistics);
+    // The first token at once, later ones merged to at most about 30 signals a second.
+    void tokensReady(quint64 id, const QList<qllama::TokenChunk>& chunks);
+    void generationFinished(quint64 id, const qllama::GenerationResult& result);
+    void generationFailed(quint64 id, const qllama::Error& error);
+
+private:
+    std::unique_ptr<TextEngine> m_engine;
+};
+
+}  // namespace qllama

@@ -1,0 +1,43 @@
+// How a model is loaded: precision, threads, context length. They take effect with the next load.
+#pragma once
+
+#include <QWidget>
+
+#include "engine/session/model_loader.h"
+
+class QComboBox;
+class QPushButton;
+class QSpinBox;
+
+namespace qllama {
+
+class LoadPanel : public QWidget {
+    Q_OBJECT
+
+public:
+    explicit LoadPanel(QWidget* parent = nullptr);
+
+    void writeTo(LoadRequest& request) const;
+    void readFrom(const LoadRequest& request);
+
+    // The settings of the model in use, for telling whether there is anything to apply. Nullptr:
+    // no model.
+    void setLoaded(const LoadRequest* request);
+
+signals:
+    void applyRequested();
+    void changed();
+
+private:
+    void setupFields();
+    void setupLayout();
+    void updateApply();
+
+    QComboBox* m_precision;
+    QSpinBox* m_threads;
+    QSpinBox* m_context;
+    QPushButton* m_apply;
+    std::optional<LoadRequest> m_loaded;
+};
+
+}  // namespace qllama

@@ -1,0 +1,160 @@
+#include "gui/window/load_presenter.h"
+
+#include <QLocale>
+#include <QTimer>
+
+#include "gui/window/activity_bar.h"
+#include "gui/window/device_menu.h"
+#include "gui/window/file_chooser.h"
+#include "gui/window/load_panel.h"
+#include "gui/window/message_bar.h"
+#include "gui/window/model_picker.h"
+#include "gui/window/paths.h"
+#include "gui/window/recent_models.h"
+#include "gui/window/text.h"
+
+namespace qllama {
+namespace {
+
+bool isMissingTokenizer(const Error& error) {
+    return error.code == ErrorCode::NotFound && error.where == "tokenizer.model";
+}
+
+QString sentences(const std::vector<std::string>& notes) {
+    QStringList lines;
+    for (const std::string& note : notes)
+        lines += toQString(note);
+    return lines.join(u'\n');
+}
+
+}  // namespace
+
+LoadPresenter::LoadPresenter(const Parts& parts, QObject* parent)
+    : QObject(parent), m_parts(parts) {
+    connectEngine();
+    connect(&m_parts.picker, &ModelPicker::modelChosen, this, &LoadPresenter::load);
+    connect(&m_parts.panel, &LoadPanel::applyRequested, this, &LoadPresenter::loadAgain);
+    connect(&m_parts.devices, &DeviceMenu::deviceChosen, this, &LoadPresenter::loadAgain);
+}
+
+void LoadPresenter::connectEngine() {
+    EngineController& engine = m_parts.engine;
+    connect(&engine, &EngineController::loadProgress, this,
+            [this](quint64, const LoadProgress& progress) { showProgress(progress); });
+    connect(&engine, &EngineController::modelLoaded, this,
+            [this](quint64 id, const ModelInfo& info) {
+                if (id == m_running.id) showLoaded(info);
+            });
+    connect(&engine, &EngineController::loadFailed, this, [this](quint64 id, const Error& error) {
+        if (id == m_running.id) showFailure(error);
+    });
+    connect(&engine, &EngineController::stateChanged, this, &LoadPresenter::updateModel);
+}
+
+void LoadPresenter::load(const CheckpointLocation& location) {
+    m_location = location;
+    m_running = request();
+    m_parts.messages.dismiss();
+    m_parts.activity.showActivity(tr("Opening %1").arg(displayName(location)), -1);
+    m_running.id = m_parts.engine.load(m_running);
+}
+
+void LoadPresenter::show(const LoadRequest& request) {
+    m_location = request.location;
+    m_parts.devices.setCurrent(toQString(request.device));
+    m_parts.panel.readFrom(request);
+}
+
+void LoadPresenter::loadAgain() {
+    if (!m_location.model.empty()) load(m_location);
+}
+
+void LoadPresenter::chooseTokenizer() {
+    m_parts.files.openFile(m_parts.picker.window(), tr("Choose the Model's Tokenizer"),
+                           tr("Tokenizers (*.model);;All files (*)"), [this](const QString& path) {
+                               CheckpointLocation location = m_location;
+                               location.tokenizer = toPath(path);
+                               load(location);
+                           });
+}
+
+LoadRequest LoadPresenter::request() const {
+    LoadRequest request;
+    request.location = m_location;
+    request.device = m_parts.devices.current().toStdString();
+    m_parts.panel.writeTo(request);
+    return request;
+}
+
+void LoadPresenter::showProgress(const LoadProgress& progress) {
+    const QString name = displayName(m_running.location);
+    if (progress.totalBytes <= 0) return;
+    m_parts.activity.showActivity(
+        tr("Loading %1: %2 of %3")
+            .arg(name, QLocale().formattedDataSize(progress.doneBytes),
+                 QLocale().formattedDataSize(progress.totalBytes)),
+        static_cast<double>(progress.doneBytes) / static_cast<double>(progress.totalBytes));
+}
+
+void LoadPresenter::showLoaded(const ModelInfo& info) {
+    m_parts.activity.finish();
+    m_loaded = m_running;
+    m_parts.recent.add(m_running.location);
+    m_parts.picker.updateRecent();
+    updateModel();
+    if (info.notes.empty()) return;
+    m_parts.messages.showMessage(
+        {.kind = Message::Kind::Info,
+         .text = tr("%1 is loaded. There is something to know about it.").arg(toQString(info.name)),
+         .details = sentences(info.notes),
+         .actionText = {},
+         .action = {}});
+}
+
+void LoadPresenter::showFailure(const Error& error) {
+    m_parts.activity.finish();
+    updateModel();
+    if (error.code == ErrorCode::Cancelled) return;
+    Message message;
+    message.text = toQString(error.message);
+    message.details = tr("Model: %1").arg(pathText(m_running.location.model));
+    if (!error.where.empty())
+        message.details += u'\n' + tr("Where: %1").arg(toQString(error.where));
+    message.details += u'\n' + tr("Device: %1").arg(toQString(m_running.device));
+    if (m_parts.engine.model() && m_loaded)
+        message.text += u' ' + tr("%1 is still loaded.").arg(displayName(m_loaded->location));
+    offerHelp(error, message);
+    m_parts.messages.showMessage(message);
+    // What failed is not what to try again at the next start.
+    if (m_loaded) m_location = m_loaded->location;
+}
+
+void LoadPresenter::offerHelp(const Error& error, Message& message) {
+    const CheckpointLocation location = m_running.location;
+    if (isMissingTokenizer(error)) {
+        message.kind = Message::Kind::Warning;
+        message.actionText = tr("Choose Tokenizer…");
+        message.action = [this, location] {
+            m_location = location;
+            chooseTokenizer();
+        };
+    } else if (error.code == ErrorCode::Device && m_running.device != "cpu") {
+        message.actionText = tr("Use the CPU");
+        message.action = [this, location] {
+            m_parts.devices.setCurrent(QStringLiteral("cpu"));
+            load(location);
+        };
+    } else if (!m_parts.engine.model() && m_parts.picker.demoAction()->isEnabled()) {
+        message.actionText = tr("Load the Demo Model");
+        message.action = [this] { m_parts.picker.demoAction()->trigger(); };
+    }
+}
+
+void LoadPresenter::updateModel() {
+    const auto& model = m_parts.engine.model();
+    if (!model) m_loaded.reset();
+    m_parts.picker.setModelName(model ? toQString(model->name) : QString());
+    m_parts.panel.setLoaded(m_loaded ? &*m_loaded : nullptr);
+}
+
+}  // namespace qllama

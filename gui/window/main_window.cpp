@@ -1,0 +1,408 @@
+#include "gui/window/main_window.h"
+
+#include <QActionGroup>
+#include <QApplication>
+#include <QCloseEvent>
+#include <QDockWidget>
+#include <QDragEnterEvent>
+#include <QHBoxLayout>
+#include <QMenuBar>
+#include <QMimeData>
+#include <QPushButton>
+#include <QSaveFile>
+#include <QSplitter>
+#include <QStatusBar>
+#include <QToolBar>
+#include <QToolButton>
+#include <QVBoxLayout>
+
+#include "gui/prompt_file.h"
+#include "gui/window/about_box.h"
+#include "gui/window/activity_bar.h"
+#include "gui/window/device_menu.h"
+#include "gui/window/load_presenter.h"
+#include "gui/window/message_bar.h"
+#include "gui/window/model_picker.h"
+#include "gui/window/output_view.h"
+#include "gui/window/paths.h"
+#include "gui/window/prompt_editor.h"
+#include "gui/window/run_presenter.h"
+#include "gui/window/settings_panel.h"
+#include "gui/window/status_strip.h"
+#include "gui/window/symbolic_icon.h"
+#include "gui/window/text.h"
+#include "gui/window/theme.h"
+#include "gui/window/window_actions.h"
+#include "gui/window/window_settings.h"
+
+namespace qllama {
+namespace {
+
+QPushButton* buttonFor(QAction* action, const char* name, QWidget* parent) {
+    auto* button = new QPushButton(action->icon(), action->text(), parent);
+    button->setObjectName(QLatin1String(name));
+    button->setToolTip(action->toolTip());
+    button->setEnabled(action->isEnabled());
+    QObject::connect(button, &QPushButton::clicked, action, &QAction::trigger);
+    QObject::connect(action, &QAction::enabledChanged, button, &QPushButton::setEnabled);
+    return button;
+}
+
+}  // namespace
+
+MainWindow::MainWindow(WindowServices services)
+    : m_services(std::move(services)),
+      m_actions(new WindowActions(this)),
+      m_finder(new DeviceFinder(m_services.listDevices, this)),
+      m_engine(std::make_unique<EngineController>(std::move(m_services.engine))) {
+    setAcceptDrops(true);
+    m_recent.restore(*m_services.settings);
+    createParts();
+    setupMenus();
+    setupToolBar();
+    setupLayout();
+    setupTabOrder();
+    connectActions();
+    connectOutputActions();
+    connectParts();
+    restoreSettings();
+    updateState();
+}
+
+MainWindow::~MainWindow() {
+    m_engine.reset();  // joins the engine's thread while everything its signals reach still exists
+}
+
+void MainWindow::createParts() {
+    m_messages = new MessageBar(this);
+    m_output = new OutputView(this);
+    m_prompt = new PromptEditor(this);
+    m_activity = new ActivityBar(this);
+    m_panel = new SettingsPanel(this);
+    m_status = new StatusStrip(this);
+    m_picker = new ModelPicker(*m_services.files, m_recent, m_services.demoModel, this);
+    m_deviceMenu = new DeviceMenu(this);
+    m_loads = new LoadPresenter({.engine = *m_engine,
+                                 .activity = *m_activity,
+                                 .messages = *m_messages,
+                                 .picker = *m_picker,
+                                 .devices = *m_deviceMenu,
+                                 .panel = *m_panel->load(),
+                                 .files = *m_services.files,
+                                 .recent = m_recent},
+                                this);
+    m_runs = new RunPresenter({.engine = *m_engine,
+                               .output = *m_output,
+                               .activity = *m_activity,
+                               .messages = *m_messages,
+                               .status = *m_status,
+                               .panel = *m_panel->run()},
+                              this);
+}
+
+void MainWindow::setupMenus() {
+    QMenu* file = menuBar()->addMenu(tr("&File"));
+    file->addActions({m_picker->openFolderAction(), m_picker->openFileAction()});
+    file->addMenu(m_picker->recentMenu());
+    file->addSeparator();
+    file->addActions({m_actions->openPrompt, m_actions->saveOutput});
+    file->addSeparator();
+    file->addAction(m_actions->quit);
+    QMenu* edit = menuBar()->addMenu(tr("&Edit"));
+    edit->addActions({m_actions->focusPrompt, m_actions->copyOutput, m_actions->clearOutput});
+    QMenu* view = menuBar()->addMenu(tr("&View"));
+    view->setObjectName(QStringLiteral("viewMenu"));
+    view->addAction(m_actions->tokenColors);
+    QMenu* themes = view->addMenu(tr("&Appearance"));
+    themes->addActions(m_actions->themes->actions());
+    QMenu* model = menuBar()->addMenu(tr("&Model"));
+    model->addActions({m_actions->generate, m_actions->stop});
+    model->addSeparator();
+    model->addActions(
+        {m_picker->demoAction(), m_actions->chooseTokenizer, m_actions->reload, m_actions->unload});
+    menuBar()->addMenu(m_deviceMenu);
+    QMenu* help = menuBar()->addMenu(tr("&Help"));
+    help->addActions({m_actions->about, m_actions->aboutQt});
+}
+
+void MainWindow::setupToolBar() {
+    QToolBar* bar = addToolBar(tr("Tools"));
+    bar->setObjectName(QStringLiteral("toolBar"));
+    bar->setMovable(false);
+    bar->setContextMenuPolicy(Qt::PreventContextMenu);
+    bar->setIconSize(QSize(16, 16));
+    m_deviceButton = new QToolButton(bar);
+    m_deviceButton->setObjectName(QStringLiteral("deviceButton"));
+    m_deviceButton->setIcon(symbolicIcon(QStringLiteral("device")));
+    m_deviceButton->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
+    m_deviceButton->setPopupMode(QToolButton::InstantPopup);
+    m_deviceButton->setFocusPolicy(Qt::TabFocus);
+    m_deviceButton->setMenu(m_deviceMenu);
+    bar->addWidget(m_picker);
+    bar->addWidget(m_deviceButton);
+    auto* spacer = new QWidget(bar);
+    spacer->setSizePolicy(QSizePolicy::Expanding, QSizePolicy::Preferred);
+    bar->addWidget(spacer);
+    bar->addActions({m_actions->tokenColors, m_actions->copyOutput, m_actions->saveOutput,
+                     m_actions->clearOutput});
+    bar->addSeparator();
+}
+
+void MainWindow::setupLayout() {
+    auto* splitter = new QSplitter(Qt::Vertical, this);
+    splitter->setObjectName(QStringLiteral("splitter"));
+    splitter->addWidget(m_output);
+    splitter->addWidget(createPromptArea());
+    splitter->setStretchFactor(0, 3);
+    splitter->setStretchFactor(1, 1);
+    splitter->setChildrenCollapsible(false);
+    auto* center = new QWidget(this);
+    auto* column = new QVBoxLayout(center);
+    column->setContentsMargins(8, 8, 8, 4);
+    column->addWidget(m_messages);
+    column->addWidget(splitter, 1);
+    setCentralWidget(center);
+
+    m_panelDock = new QDockWidget(tr("Settings"), this);
+    m_panelDock->setObjectName(QStringLiteral("settingsDock"));
+    m_panelDock->setWidget(m_panel);
+    addDockWidget(Qt::RightDockWidgetArea, m_panelDock);
+    QAction* toggle = m_panelDock->toggleViewAction();
+    toggle->setText(tr("&Settings Panel"));
+    toggle->setIcon(symbolicIcon(QStringLiteral("settings")));
+    toggle->setShortcut(Qt::Key_F9);
+    toggle->setToolTip(tr("Shows or hides the settings (F9)"));
+    findChild<QMenu*>(QStringLiteral("viewMenu"))->addAction(toggle);
+    findChild<QToolBar*>(QStringLiteral("toolBar"))->addAction(toggle);
+
+    statusBar()->addWidget(m_status, 1);
+    resize(1080, 720);
+}
+
+QWidget* MainWindow::createPromptArea() {
+    auto* area = new QWidget(this);
+    auto* open = new QToolButton(area);
+    open->setDefaultAction(m_actions->openPrompt);
+    open->setText(tr("Open File…"));
+    open->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
+    open->setAutoRaise(true);
+    open->setObjectName(QStringLiteral("openPromptButton"));
+    m_prompt->addHeaderWidget(open);
+    auto* row = new QHBoxLayout;
+    row->addWidget(m_activity, 1);
+    row->addWidget(buttonFor(m_actions->stop, "stopButton", area));
+    row->addWidget(buttonFor(m_actions->generate, "generateButton", area));
+    auto* column = new QVBoxLayout(area);
+    column->setContentsMargins(0, 4, 0, 0);
+    column->addWidget(m_prompt, 1);
+    column->addLayout(row);
+    return area;
+}
+
+// As one works: write, run, read, then the settings and the rest.
+void MainWindow::setupTabOrder() {
+    auto* generateButton = findChild<QPushButton*>(QStringLiteral("generateButton"));
+    auto* stopButton = findChild<QPushButton*>(QStringLiteral("stopButton"));
+    setTabOrder(m_prompt->textEdit(), generateButton);
+    setTabOrder(generateButton, stopButton);
+    setTabOrder(stopButton, m_output);
+    m_prompt->textEdit()->setFocus();
+}
+
+void MainWindow::connectActions() {
+    connect(m_actions->generate, &QAction::triggered, this, &MainWindow::generate);
+    connect(m_actions->stop, &QAction::triggered, m_engine.get(), &EngineController::stop);
+    connect(m_actions->reload, &QAction::triggered, m_loads, &LoadPresenter::loadAgain);
+    connect(m_actions->chooseTokenizer, &QAction::triggered, m_loads,
+            &LoadPresenter::chooseTokenizer);
+    connect(m_actions->unload, &QAction::triggered, m_engine.get(), &EngineController::unload);
+    connect(m_actions->openPrompt, &QAction::triggered, this, [this] {
+        m_services.files->openFile(this, tr("Open Prompt File"), tr("All files (*)"),
+                                   [this](const QString& path) { openPromptFile(toPath(path)); });
+    });
+    connect(m_actions->focusPrompt, &QAction::triggered, m_prompt->textEdit(),
+            qOverload<>(&QWidget::setFocus));
+    connect(m_actions->themes, &QActionGroup::triggered, this,
+            [](QAction* action) { applyTheme(themeFromKey(action->data().toString())); });
+    connect(m_actions->quit, &QAction::triggered, this, &QWidget::close);
+    connect(m_actions->about, &QAction::triggered, this, [this] { showAboutBox(this); });
+    connect(m_actions->aboutQt, &QAction::triggered, qApp, &QApplication::aboutQt);
+}
+
+void MainWindow::connectOutputActions() {
+    connect(m_actions->tokenColors, &QAction::toggled, m_output, &OutputView::setTokenColors);
+    connect(m_actions->copyOutput, &QAction::triggered, m_output, &OutputView::copyText);
+    connect(m_actions->clearOutput, &QAction::triggered, m_output, &OutputView::clearRuns);
+    connect(m_actions->saveOutput, &QAction::triggered, this, &MainWindow::saveOutput);
+    const auto enable = [this](bool blank) {
+        for (QAction* action :
+             {m_actions->copyOutput, m_actions->clearOutput, m_actions->saveOutput})
+            action->setEnabled(!blank);
+    };
+    connect(m_output, &OutputView::blankChanged, this, enable);
+    enable(true);
+}
+
+void MainWindow::connectParts() {
+    connect(m_engine.get(), &EngineController::stateChanged, this, &MainWindow::updateState);
+    connect(m_engine.get(), &EngineController::modelLoaded, this, &MainWindow::updateState);
+    connect(m_activity, &ActivityBar::cancelled, m_engine.get(), &EngineController::stop);
+    connect(m_finder, &DeviceFinder::devicesFound, m_deviceMenu, &DeviceMenu::setDevices);
+    connect(m_deviceMenu, &DeviceMenu::currentNameChanged, this, &MainWindow::showDeviceName);
+    connect(m_deviceMenu, &DeviceMenu::detailsRequested, this,
+            [this](const QString& notes, const QString& facts) {
+                m_messages->showMessage({.kind = Message::Kind::Info,
+                                         .text = notes,
+                                         .details = facts,
+                                         .actionText = {},
+                                         .action = {}});
+            });
+    connect(m_prompt, &PromptEditor::filesDropped, this,
+            [this](const QMimeData* data) { dropFiles(*data, true); });
+    showDeviceName();
+}
+
+void MainWindow::start(const WindowStart& options) {
+    m_finder->start();
+    if (options.generation) m_panel->setGenerationSettings(*options.generation);
+    if (options.prompt) m_prompt->setPrompt(*options.prompt);
+    if (options.promptFile) openPromptFile(*options.promptFile);
+    LoadRequest request = options.load.value_or(restoreLoad(*m_services.settings));
+    if (request.location.model.empty())
+        request.location = restoreLoad(*m_services.settings).location;
+    if (request.location.model.empty() && m_services.demoModel)
+        request.location.model = *m_services.demoModel;
+    m_loads->show(request);
+    m_loads->loadAgain();
+}
+
+void MainWindow::updateState() {
+    using State = EngineController::State;
+    const State state = m_engine->state();
+    const bool busy = state == State::Loading || state == State::Generating;
+    const bool hasModel = m_engine->model().has_value();
+    m_actions->generate->setEnabled(state == State::Ready);
+    m_actions->stop->setEnabled(busy);
+    m_actions->unload->setEnabled(hasModel);
+    m_output->setPlaceholderText(
+        hasModel || state == State::Loading
+            ? tr("Write a prompt below and press Generate. The text appears here as the model "
+                 "writes it.")
+            : tr("Open a model to begin: a folder or a .pth file, from the File menu or dropped "
+                 "on this window."));
+    setWindowTitle(hasModel ? tr("%1 – QLLaMA").arg(toQString(m_engine->model()->name))
+                            : tr("QLLaMA"));
+}
+
+void MainWindow::generate() {
+    GenerationRequest request = m_panel->generationSettings();
+    request.prompt = m_prompt->prompt();
+    saveGeneration(*m_services.settings, request);
+    m_runs->start(request);
+}
+
+void MainWindow::openPromptFile(const std::filesystem::path& path) {
+    const auto bytes = readPromptFile(path);
+    if (bytes.ok()) {
+        m_prompt->setPromptFromFile(bytes.value(), pathText(path.filename()));
+        return;
+    }
+    m_messages->showMessage({.kind = Message::Kind::Error,
+                             .text = toQString(bytes.error().message),
+                             .details = toQString(bytes.error().where),
+                             .actionText = {},
+                             .action = {}});
+}
+
+void MainWindow::saveOutput() {
+    m_services.files->saveFile(
+        this, tr("Save Output"), tr("output.txt"), [this](const QString& path) {
+            QSaveFile file(path);
+            const std::string text = m_output->allText();
+            const auto size = static_cast<qint64>(text.size());
+            if (file.open(QIODevice::WriteOnly) && file.write(text.data(), size) == size &&
+                file.commit())
+                return;
+            m_messages->showMessage(
+                {.kind = Message::Kind::Error,
+                 .text =
+                     tr("The output could not be saved to %1: %2.").arg(path, file.errorString()),
+                 .details = {},
+                 .actionText = {},
+                 .action = {}});
+        });
+}
+
+void MainWindow::dropFiles(const QMimeData& data, bool onPrompt) {
+    if (const auto model = ModelPicker::modelIn(data)) {
+        m_loads->load(*model);
+        return;
+    }
+    const QString path = data.urls().isEmpty() ? QString() : data.urls().first().toLocalFile();
+    if (onPrompt && !path.isEmpty()) {
+        openPromptFile(toPath(path));
+        return;
+    }
+    m_messages->showMessage({.kind = Message::Kind::Warning,
+                             .text = tr("%1 is not a model. Drop a folder, a .pth file or a "
+                                        "params.json here, or a text file on the prompt.")
+                                         .arg(path.isEmpty() ? tr("What you dropped") : path),
+                             .details = {},
+                             .actionText = {},
+                             .action = {}});
+}
+
+void MainWindow::showDeviceName() {
+    const QString name = m_deviceMenu->currentName();
+    m_deviceButton->setText(withoutShortcuts(fontMetrics().elidedText(name, Qt::ElideMiddle, 180)));
+    m_deviceButton->setToolTip(tr("Device: %1. Click to choose another one.").arg(name));
+    m_deviceButton->setAccessibleName(tr("Device: %1").arg(name));
+}
+
+void MainWindow::restoreSettings() {
+    const QSettings& settings = *m_services.settings;
+    restoreGeometry(settings.value(QStringLiteral("window/geometry")).toByteArray());
+    restoreState(settings.value(QStringLiteral("window/state")).toByteArray());
+    findChild<QSplitter*>(QStringLiteral("splitter"))
+        ->restoreState(settings.value(QStringLiteral("window/splitter")).toByteArray());
+    m_actions->tokenColors->setChecked(
+        settings.value(QStringLiteral("window/tokenColors"), true).toBool());
+    const QString theme = settings.value(QStringLiteral("window/theme")).toString();
+    for (QAction* action : m_actions->themes->actions())
+        if (action->data().toString() == theme) action->trigger();
+    m_panel->setGenerationSettings(restoreGeneration(settings));
+    m_prompt->setPrompt(
+        settings.value(QStringLiteral("prompt"), tr("Once upon a time")).toString().toStdString());
+}
+
+void MainWindow::saveSettings() {
+    QSettings& settings = *m_services.settings;
+    settings.setValue(QStringLiteral("window/geometry"), saveGeometry());
+    settings.setValue(QStringLiteral("window/state"), saveState());
+    settings.setValue(QStringLiteral("window/splitter"),
+                      findChild<QSplitter*>(QStringLiteral("splitter"))->saveState());
+    settings.setValue(QStringLiteral("window/tokenColors"), m_actions->tokenColors->isChecked());
+    settings.setValue(QStringLiteral("window/theme"), m_actions->themes->checkedAction()->data());
+    if (m_prompt->sourceFile().isEmpty())
+        settings.setValue(QStringLiteral("prompt"), toQString(m_prompt->prompt()));
+    saveGeneration(settings, m_panel->generationSettings());
+    saveLoad(settings, m_loads->request());
+    m_recent.save(settings);
+}
+
+void MainWindow::closeEvent(QCloseEvent* event) {
+    m_engine->stop();
+    saveSettings();
+    event->accept();
+}
+
+void MainWindow::dragEnterEvent(QDragEnterEvent* event) {
+    if (event->mimeData()->hasUrls()) event->acceptProposedAction();
+}
+
+void MainWindow::dropEvent(QDropEvent* event) {
+    event->acceptProposedAction();
+    dropFiles(*event->mimeData(), false);
+}
+
+}  // namespace qllama

@@ -1,0 +1,109 @@
+// The window: puts the parts in their places and connects them, nothing else. Loading is told to the
+// user by LoadPresenter, generating by RunPresenter.
+#pragma once
+
+#include <QMainWindow>
+#include <QSettings>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "gui/window/device_finder.h"
+#include "gui/window/engine_controller.h"
+#include "gui/window/file_chooser.h"
+#include "gui/window/recent_models.h"
+
+class QDockWidget;
+class QMimeData;
+class QToolButton;
+
+namespace qllama {
+
+class ActivityBar;
+class DeviceMenu;
+class LoadPresenter;
+class MessageBar;
+class ModelPicker;
+class OutputView;
+class PromptEditor;
+class RunPresenter;
+class SettingsPanel;
+class StatusStrip;
+class WindowActions;
+
+// What the window needs of the world outside. A test gives its own.
+struct WindowServices {
+    std::unique_ptr<TextEngine> engine;
+    std::unique_ptr<FileChooser> files;
+    std::unique_ptr<QSettings> settings;
+    std::function<DeviceList()> listDevices;
+    std::optional<std::filesystem::path> demoModel;
+};
+
+// What the command line asks of the window; what is empty is as it was last time.
+struct WindowStart {
+    std::optional<LoadRequest> load;  // an empty model path: the settings only
+    std::optional<GenerationRequest> generation;
+    std::optional<std::string> prompt;
+    std::optional<std::filesystem::path> promptFile;
+};
+
+class MainWindow : public QMainWindow {
+    Q_OBJECT
+
+public:
+    explicit MainWindow(WindowServices services);
+    ~MainWindow() override;
+
+    // Begins to look for devices and to load: the command line's model, else the last one, else the
+    // demo model. Call after show(): nothing here waits.
+    void start(const WindowStart& options);
+
+    [[nodiscard]] EngineController& engine() { return *m_engine; }
+
+protected:
+    void closeEvent(QCloseEvent* event) override;
+    void dragEnterEvent(QDragEnterEvent* event) override;
+    void dropEvent(QDropEvent* event) override;
+
+private:
+    void createParts();
+    void setupMenus();
+    void setupToolBar();
+    void setupLayout();
+    QWidget* createPromptArea();
+    void setupTabOrder();
+    void connectActions();
+    void connectOutputActions();
+    void connectParts();
+    void updateState();
+
+    void generate();
+    void openPromptFile(const std::filesystem::path& path);
+    void saveOutput();
+    void dropFiles(const QMimeData& data, bool onPrompt);
+    void showDeviceName();
+
+    void restoreSettings();
+    void saveSettings();
+
+    WindowServices m_services;
+    RecentModels m_recent;
+    WindowActions* m_actions;
+    MessageBar* m_messages = nullptr;
+    OutputView* m_output = nullptr;
+    PromptEditor* m_prompt = nullptr;
+    ActivityBar* m_activity = nullptr;
+    SettingsPanel* m_panel = nullptr;
+    QDockWidget* m_panelDock = nullptr;
+    StatusStrip* m_status = nullptr;
+    ModelPicker* m_picker = nullptr;
+    DeviceMenu* m_deviceMenu = nullptr;
+    QToolButton* m_deviceButton = nullptr;
+    DeviceFinder* m_finder;
+    LoadPresenter* m_loads = nullptr;
+    RunPresenter* m_runs = nullptr;
+    std::unique_ptr<EngineController> m_engine;
+};
+
+}  // namespace qllama

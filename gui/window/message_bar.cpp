@@ -1,0 +1,154 @@
+#include "gui/window/message_bar.h"
+
+#include <QAccessible>
+#include <QEvent>
+#include <QHBoxLayout>
+#include <QLabel>
+#include <QPainter>
+#include <QPushButton>
+#include <QToolButton>
+#include <QVBoxLayout>
+
+#include "gui/window/symbolic_icon.h"
+#include "gui/window/theme.h"
+
+namespace qllama {
+namespace {
+
+QColor kindColor(Message::Kind kind) {
+    switch (kind) {
+        case Message::Kind::Error:
+            return QColor(0xd64545);
+        case Message::Kind::Warning:
+            return QColor(0xc98a1b);
+        case Message::Kind::Info:
+            break;
+    }
+    return QColor(0x4b70d8);
+}
+
+QString iconName(Message::Kind kind) {
+    switch (kind) {
+        case Message::Kind::Error:
+            return QStringLiteral("error");
+        case Message::Kind::Warning:
+            return QStringLiteral("warning");
+        case Message::Kind::Info:
+            break;
+    }
+    return QStringLiteral("info");
+}
+
+QLabel* selectableLabel(QWidget* parent) {
+    auto* label = new QLabel(parent);
+    label->setWordWrap(true);
+    label->setTextFormat(Qt::PlainText);
+    label->setTextInteractionFlags(Qt::TextSelectableByMouse | Qt::TextSelectableByKeyboard);
+    return label;
+}
+
+}  // namespace
+
+MessageBar::MessageBar(QWidget* parent)
+    : QFrame(parent),
+      m_icon(new QLabel(this)),
+      m_text(selectableLabel(this)),
+      m_details(selectableLabel(this)),
+      m_action(new QPushButton(this)),
+      m_detailsButton(new QToolButton(this)),
+      m_closeButton(new QToolButton(this)) {
+    setObjectName(QStringLiteral("messageBar"));
+    m_text->setObjectName(QStringLiteral("messageText"));
+    m_details->setObjectName(QStringLiteral("messageDetails"));
+    m_action->setObjectName(QStringLiteral("messageAction"));
+    m_detailsButton->setText(tr("Details"));
+    m_detailsButton->setCheckable(true);
+    m_detailsButton->setAutoRaise(true);
+    m_closeButton->setObjectName(QStringLiteral("messageClose"));
+    m_closeButton->setIcon(symbolicIcon(QStringLiteral("close")));
+    m_closeButton->setToolTip(tr("Dismiss this message"));
+    m_closeButton->setAccessibleName(tr("Dismiss"));
+    m_closeButton->setAutoRaise(true);
+    setupLayout();
+    connect(m_closeButton, &QToolButton::clicked, this, &MessageBar::dismiss);
+    connect(m_detailsButton, &QToolButton::toggled, this, &MessageBar::updateDetails);
+    connect(m_action, &QPushButton::clicked, this, &MessageBar::runAction);
+    hide();
+}
+
+void MessageBar::setupLayout() {
+    auto* row = new QHBoxLayout;
+    row->addWidget(m_icon, 0, Qt::AlignTop);
+    row->addWidget(m_text, 1);
+    row->addWidget(m_action, 0, Qt::AlignTop);
+    row->addWidget(m_detailsButton, 0, Qt::AlignTop);
+    row->addWidget(m_closeButton, 0, Qt::AlignTop);
+    auto* layout = new QVBoxLayout(this);
+    layout->setContentsMargins(14, 8, 8, 8);
+    layout->addLayout(row);
+    layout->addWidget(m_details);
+}
+
+void MessageBar::showMessage(const Message& message) {
+    m_message = message;
+    const int iconSize = fontMetrics().height() + 2;
+    m_icon->setPixmap(
+        symbolicIcon(iconName(message.kind)).pixmap(QSize(iconSize, iconSize), devicePixelRatio()));
+    m_text->setText(message.text);
+    m_details->setText(message.details);
+    m_detailsButton->setVisible(!message.details.isEmpty());
+    m_detailsButton->setChecked(false);
+    updateDetails(false);
+    m_action->setText(message.actionText);
+    m_action->setVisible(bool(message.action));
+    setAccessibleName(message.kind == Message::Kind::Error ? tr("Error") : tr("Message"));
+    setAccessibleDescription(message.text);
+    show();
+    update();
+    QAccessibleEvent alert(this, QAccessible::Alert);
+    QAccessible::updateAccessibility(&alert);
+}
+
+QString MessageBar::text() const {
+    return isHidden() ? QString() : m_text->text();
+}
+
+void MessageBar::dismiss() {
+    m_message = {};
+    hide();
+}
+
+void MessageBar::runAction() {
+    const auto action = m_message.action;
+    dismiss();
+    if (action) action();
+}
+
+void MessageBar::updateDetails(bool shown) {
+    m_details->setVisible(shown && !m_message.details.isEmpty());
+}
+
+void MessageBar::changeEvent(QEvent* event) {
+    QFrame::changeEvent(event);
+    if (event->type() == QEvent::PaletteChange && !isHidden()) {
+        const int iconSize = fontMetrics().height() + 2;
+        m_icon->setPixmap(symbolicIcon(iconName(m_message.kind))
+                              .pixmap(QSize(iconSize, iconSize), devicePixelRatio()));
+    }
+}
+
+// A tint of the kind's colour over the window's own, and a bar of the full colour at the left edge.
+void MessageBar::paintEvent(QPaintEvent*) {
+    QPainter painter(this);
+    const QColor color = kindColor(m_message.kind);
+    QColor tint = color;
+    tint.setAlphaF(isDark(palette()) ? 0.22F : 0.12F);
+    painter.setRenderHint(QPainter::Antialiasing);
+    painter.setPen(Qt::NoPen);
+    painter.setBrush(tint);
+    painter.drawRoundedRect(rect(), 5, 5);
+    painter.setBrush(color);
+    painter.drawRoundedRect(QRectF(0, 0, 4, height()), 2, 2);
+}
+
+}  // namespace qllama

@@ -1,0 +1,88 @@
+#include "gui/window/run_presenter.h"
+
+#include <QLocale>
+
+#include "gui/window/activity_bar.h"
+#include "gui/window/message_bar.h"
+#include "gui/window/output_view.h"
+#include "gui/window/run_panel.h"
+#include "gui/window/status_strip.h"
+#include "gui/window/text.h"
+
+namespace qllama {
+
+RunPresenter::RunPresenter(const Parts& parts, QObject* parent) : QObject(parent), m_parts(parts) {
+    connectPrompt();
+    connectTokens();
+    connect(&m_parts.engine, &EngineController::modelLoaded, this,
+            [this](quint64, const ModelInfo& info) { m_parts.status.showModel(info); });
+    connect(&m_parts.engine, &EngineController::stateChanged, this, [this] {
+        if (!m_parts.engine.model()) m_parts.status.showNoModel();
+    });
+}
+
+void RunPresenter::start(const GenerationRequest& request) {
+    m_prompt = request.prompt;
+    m_shown = false;
+    m_parts.messages.dismiss();
+    m_parts.activity.showActivity(tr("Reading the prompt"), -1);
+    m_id = m_parts.engine.generate(request);
+    m_meter.reset(m_parts.engine.model() ? m_parts.engine.model()->contextLength : 0);
+}
+
+void RunPresenter::connectPrompt() {
+    EngineController& engine = m_parts.engine;
+    connect(&engine, &EngineController::promptStarted, this,
+            [this](quint64, qint64 tokenCount, quint64 seed) {
+                m_meter.promptStarted(tokenCount, seed);
+                m_parts.panel.showUsedSeed(seed);
+                m_parts.output.beginRun(m_prompt);
+                m_shown = true;
+                m_parts.status.showStatistics(m_meter.statistics());
+            });
+    connect(&engine, &EngineController::promptProgress, this,
+            [this](quint64, qint64 done, qint64 total) {
+                m_parts.activity.showActivity(
+                    tr("Reading the prompt: %1 of %2 tokens")
+                        .arg(QLocale().toString(done), QLocale().toString(total)),
+                    total > 0 ? static_cast<double>(done) / static_cast<double>(total) : -1);
+            });
+    connect(&engine, &EngineController::promptDone, this, [this] { m_parts.activity.finish(); });
+}
+
+void RunPresenter::connectTokens() {
+    EngineController& engine = m_parts.engine;
+    connect(&engine, &EngineController::tokensReady, this,
+            [this](quint64, const QList<TokenChunk>& chunks) {
+                m_meter.addTokens(chunks);
+                m_parts.output.appendTokens(chunks);
+                m_parts.status.showStatistics(m_meter.statistics());
+            });
+    connect(&engine, &EngineController::generationFinished, this,
+            [this](quint64 id, const GenerationResult& result) {
+                if (id != m_id) return;
+                m_meter.finish(result.statistics);
+                finish(runSummary(result));
+            });
+    connect(&engine, &EngineController::generationFailed, this,
+            [this](quint64 id, const Error& error) {
+                if (id != m_id) return;
+                finish(tr("Failed"));
+                m_parts.messages.showMessage({.kind = Message::Kind::Error,
+                                              .text = toQString(error.message),
+                                              .details = toQString(error.where),
+                                              .actionText = {},
+                                              .action = {}});
+            });
+}
+
+// A run that a new load stopped ends while the activity bar is already about the load.
+void RunPresenter::finish(const QString& note) {
+    if (m_parts.engine.state() != EngineController::State::Loading) m_parts.activity.finish();
+    if (!m_shown) return;
+    m_shown = false;
+    m_parts.output.endRun(note);
+    m_parts.status.showStatistics(m_meter.statistics());
+}
+
+}  // namespace qllama

@@ -1,0 +1,52 @@
+#include "gui/window/sampler_panel.h"
+
+#include <QPushButton>
+#include <QVBoxLayout>
+
+#include "gui/window/parameter_row.h"
+
+namespace qllama {
+
+SamplerPanel::SamplerPanel(QWidget* parent)
+    : QWidget(parent), m_reset(new QPushButton(tr("Reset to Defaults"), this)) {
+    auto* layout = new QVBoxLayout(this);
+    layout->setContentsMargins(0, 0, 0, 0);
+    for (const SamplerParameter& parameter : samplerParameters()) {
+        auto* row = new ParameterRow(parameter, this);
+        connect(row, &ParameterRow::valueChanged, this, &SamplerPanel::settingsChanged);
+        layout->addWidget(row);
+        m_rows.push_back(row);
+    }
+    m_reset->setObjectName(QStringLiteral("samplerReset"));
+    m_reset->setToolTip(tr("Gives every sampling setting its default value"));
+    layout->addSpacing(2);
+    layout->addWidget(m_reset);
+    connect(m_reset, &QPushButton::clicked, this, &SamplerPanel::resetToDefaults);
+    connect(this, &SamplerPanel::settingsChanged, this, &SamplerPanel::updateReset);
+    updateReset();
+}
+
+SamplerSettings SamplerPanel::settings() const {
+    SamplerSettings settings;
+    for (const ParameterRow* row : m_rows)
+        settings.set(row->parameter().key, row->value());
+    return settings;
+}
+
+void SamplerPanel::setSettings(const SamplerSettings& settings) {
+    for (ParameterRow* row : m_rows)
+        row->setValue(settings.value(row->parameter().key));
+}
+
+void SamplerPanel::resetToDefaults() {
+    setSettings(SamplerSettings());
+}
+
+void SamplerPanel::updateReset() {
+    bool changed = false;
+    for (const ParameterRow* row : m_rows)
+        changed = changed || row->value() != row->parameter().defaultValue;
+    m_reset->setEnabled(changed);
+}
+
+}  // namespace qllama

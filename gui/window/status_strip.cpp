@@ -1,0 +1,119 @@
+#include "gui/window/status_strip.h"
+
+#include <QHBoxLayout>
+#include <QLabel>
+#include <QLocale>
+
+#include "gui/window/elided_label.h"
+#include "gui/window/text.h"
+
+namespace qllama {
+namespace {
+
+QString number(double value, int decimals) {
+    return QLocale().toString(value, 'f', decimals);
+}
+
+QString reasonText(StopReason reason) {
+    switch (reason) {
+        case StopReason::EndOfText:
+            return StatusStrip::tr("End of text");
+        case StopReason::Length:
+            return StatusStrip::tr("Most tokens reached");
+        case StopReason::StopString:
+            return StatusStrip::tr("Stop string");
+        case StopReason::Cancelled:
+            return StatusStrip::tr("Stopped");
+        case StopReason::ContextFull:
+            return StatusStrip::tr("Context full");
+    }
+    return {};
+}
+
+}  // namespace
+
+QString msPerTokenText(double ms) {
+    return StatusStrip::tr("%1 ms/token").arg(number(ms, ms < 100 ? 2 : 0));
+}
+
+QString tokensPerSecondText(double tokensPerSecond) {
+    return StatusStrip::tr("%1 tokens/s")
+        .arg(number(tokensPerSecond, tokensPerSecond < 100 ? 1 : 0));
+}
+
+QString runSummary(const GenerationResult& result) {
+    const GenerationStatistics& statistics = result.statistics;
+    QStringList parts{reasonText(result.reason)};
+    parts += StatusStrip::tr("%n token(s)", nullptr, static_cast<int>(statistics.tokenCount));
+    if (statistics.msPerToken > 0) {
+        parts += msPerTokenText(statistics.msPerToken);
+        parts += tokensPerSecondText(statistics.tokensPerSecond);
+    }
+    parts += StatusStrip::tr("seed %1").arg(QString::number(statistics.seed));
+    return parts.join(QStringLiteral(" · "));
+}
+
+StatusStrip::StatusStrip(QWidget* parent)
+    : QWidget(parent), m_model(new ElidedLabel(this)), m_device(new ElidedLabel(this)) {
+    setObjectName(QStringLiteral("statusStrip"));
+    auto* layout = new QHBoxLayout(this);
+    layout->setContentsMargins(6, 0, 6, 0);
+    layout->setSpacing(18);
+    layout->addWidget(m_model);
+    layout->addWidget(m_device);
+    layout->addStretch(1);
+    m_model->setObjectName(QStringLiteral("statusModel"));
+    m_device->setObjectName(QStringLiteral("statusDevice"));
+    m_tokens = addNumber("statusTokens", tr("Tokens generated in the last run"));
+    m_msPerToken = addNumber("statusMsPerToken", tr("Mean time of a token, without the first"));
+    m_tokensPerSecond = addNumber("statusTokensPerSecond", tr("Tokens a second"));
+    m_context = addNumber("statusContext", tr("Tokens in the model's context, of how many"));
+    showNoModel();
+}
+
+QLabel* StatusStrip::addNumber(const char* name, const QString& toolTip) {
+    auto* label = new QLabel(this);
+    label->setObjectName(QLatin1String(name));
+    label->setToolTip(toolTip);
+    label->setTextFormat(Qt::PlainText);
+    static_cast<QHBoxLayout*>(layout())->addWidget(label);
+    return label;
+}
+
+void StatusStrip::showModel(const ModelInfo& model) {
+    const QString name = toQString(model.name);
+    m_model->setText(tr("%1 (%2)").arg(name, toQString(model.precision)));
+    m_model->setToolTip(tr("%1\n%2 parameters, weights %3, keys and values at full context %4")
+                            .arg(toQString(model.path),
+                                 QLocale().toString(qint64(model.parameterCount)),
+                                 QLocale().formattedDataSize(model.weightBytes),
+                                 QLocale().formattedDataSize(model.kvCacheBytes)));
+    m_device->setText(toQString(model.device.name));
+    m_device->setToolTip(tr("Device in use: %1").arg(m_device->text()) + u'\n' +
+                         tr("%n thread(s)", nullptr, model.threadCount));
+    GenerationStatistics none;
+    none.contextLength = model.contextLength;
+    showStatistics(none);
+}
+
+void StatusStrip::showNoModel() {
+    m_model->setText(tr("No model"));
+    m_model->setToolTip({});
+    m_device->clear();
+    for (QLabel* label : {m_tokens, m_msPerToken, m_tokensPerSecond, m_context})
+        label->clear();
+}
+
+void StatusStrip::showStatistics(const GenerationStatistics& statistics) {
+    const bool timed = statistics.msPerToken > 0;
+    m_tokens->setText(statistics.tokenCount > 0
+                          ? tr("%n token(s)", nullptr, static_cast<int>(statistics.tokenCount))
+                          : QString());
+    m_msPerToken->setText(timed ? msPerTokenText(statistics.msPerToken) : QString());
+    m_tokensPerSecond->setText(timed ? tokensPerSecondText(statistics.tokensPerSecond) : QString());
+    m_context->setText(tr("Context %1 / %2")
+                           .arg(QLocale().toString(qint64(statistics.contextUsed)),
+                                QLocale().toString(qint64(statistics.contextLength))));
+}
+
+}  // namespace qllama

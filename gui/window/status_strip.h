@@ -1,0 +1,42 @@
+// The facts at the bottom of the window: model, device, and the numbers of the last run.
+#pragma once
+
+#include <QWidget>
+
+#include "engine/session/generation_types.h"
+#include "engine/session/model_loader.h"
+
+class QLabel;
+
+namespace qllama {
+
+class ElidedLabel;
+
+class StatusStrip : public QWidget {
+    Q_OBJECT
+
+public:
+    explicit StatusStrip(QWidget* parent = nullptr);
+
+    void showModel(const ModelInfo& model);
+    void showNoModel();
+    void showStatistics(const GenerationStatistics& statistics);
+
+private:
+    QLabel* addNumber(const char* name, const QString& toolTip);
+
+    ElidedLabel* m_model;
+    ElidedLabel* m_device;
+    QLabel* m_tokens;
+    QLabel* m_msPerToken;
+    QLabel* m_tokensPerSecond;
+    QLabel* m_context;
+};
+
+// "3.25 ms/token", "307.7 tokens/s": the same wording wherever they are shown.
+QString msPerTokenText(double ms);
+QString tokensPerSecondText(double tokensPerSecond);
+// How a run ended and how fast it was, in one line.
+QString runSummary(const GenerationResult& result);
+
+}  // namespace qllama

@@ -1,0 +1,59 @@
+#include "gui/window/symbolic_icon.h"
+
+#include <QApplication>
+#include <QIconEngine>
+#include <QPainter>
+#include <QPalette>
+#include <QPixmap>
+#include <QSvgRenderer>
+
+namespace qllama {
+namespace {
+
+class SymbolicIconEngine final : public QIconEngine {
+public:
+    explicit SymbolicIconEngine(QString path) : m_path(std::move(path)) {}
+
+    void paint(QPainter* painter, const QRect& rect, QIcon::Mode mode, QIcon::State) override {
+        const qreal scale = painter->device() ? painter->device()->devicePixelRatio() : 1;
+        painter->drawPixmap(rect, rendered(rect.size() * scale, mode));
+    }
+
+    QPixmap pixmap(const QSize& size, QIcon::Mode mode, QIcon::State) override {
+        return rendered(size, mode);
+    }
+
+    QPixmap scaledPixmap(const QSize& size, QIcon::Mode mode, QIcon::State, qreal) override {
+        return rendered(size, mode);
+    }
+
+    [[nodiscard]] QIconEngine* clone() const override { return new SymbolicIconEngine(m_path); }
+
+private:
+    [[nodiscard]] QPixmap rendered(const QSize& size, QIcon::Mode mode) const {
+        const auto group = mode == QIcon::Disabled ? QPalette::Disabled : QPalette::Active;
+        const auto role =
+            mode == QIcon::Selected ? QPalette::HighlightedText : QPalette::ButtonText;
+        QPixmap pixmap(size);
+        pixmap.fill(Qt::transparent);
+        QPainter painter(&pixmap);
+        QSvgRenderer(m_path).render(&painter, QRectF(QPointF(), size));
+        painter.setCompositionMode(QPainter::CompositionMode_SourceIn);
+        painter.fillRect(pixmap.rect(), QApplication::palette().color(group, role));
+        return pixmap;
+    }
+
+    QString m_path;
+};
+
+}  // namespace
+
+QIcon symbolicIcon(const QString& name) {
+    return QIcon(new SymbolicIconEngine(QStringLiteral(":/icons/%1.svg").arg(name)));
+}
+
+QIcon applicationIcon() {
+    return QIcon(QStringLiteral(":/icons/qllama.svg"));
+}
+
+}  // namespace qllama

@@ -1,0 +1,93 @@
+// A window as a test needs it: its own settings file, dialogs that answer by themselves, and the
+// engine that the test wants.
+#pragma once
+
+#include <QAbstractButton>
+#include <QAction>
+#include <QLabel>
+#include <QSettings>
+#include <QTemporaryDir>
+#include <QTest>
+#include <memory>
+
+#include "gui/window/main_window.h"
+
+namespace qllama {
+
+// Answers every question with `answer`; an empty one is the user closing the dialog.
+class AnsweringFileChooser final : public FileChooser {
+public:
+    explicit AnsweringFileChooser(QString& answer) : m_answer(answer) {}
+
+    void openFile(QWidget*, const QString&, const QString&, const Answer& answer) override {
+        give(answer);
+    }
+    void openFolder(QWidget*, const QString&, const Answer& answer) override { give(answer); }
+    void saveFile(QWidget*, const QString&, const QString&, const Answer& answer) override {
+        give(answer);
+    }
+
+private:
+    void give(const Answer& answer) {
+        if (!m_answer.isEmpty()) answer(m_answer);
+    }
+    QString& m_answer;
+};
+
+struct WindowFixture {
+    QTemporaryDir folder;
+    QString answer;  // of the next dialogs
+    DeviceList devices;
+    std::optional<std::filesystem::path> demoModel;
+    std::unique_ptr<MainWindow> window;
+
+    // Also a second time, with the settings that the first window left.
+    void open(std::unique_ptr<TextEngine> engine, const WindowStart& start = {}) {
+        window.reset();
+        WindowServices services;
+        services.engine = std::move(engine);
+        services.files = std::make_unique<AnsweringFileChooser>(answer);
+        services.settings = std::make_unique<QSettings>(folder.filePath(QStringLiteral("s.ini")),
+                                                        QSettings::IniFormat);
+        services.listDevices = [list = devices] { return list; };
+        services.demoModel = demoModel;
+        window = std::make_unique<MainWindow>(std::move(services));
+        window->resize(1000, 700);
+        window->show();
+        window->start(start);
+    }
+
+    template <typename Widget>
+    Widget* find(const char* name) const {
+        return window->findChild<Widget*>(QLatin1String(name));
+    }
+
+    // The text of a label: empty when it is not shown.
+    [[nodiscard]] QString label(const char* name) const {
+        const auto* found = find<QLabel>(name);
+        return found && found->isVisible() ? found->text() : QString();
+    }
+
+    [[nodiscard]] QAction* action(const QString& text) const {
+        for (QAction* candidate : window->findChildren<QAction*>())
+            if (candidate->text().remove(u'&') == text) return candidate;
+        return nullptr;
+    }
+
+    void click(const char* button) const {
+        QTest::mouseClick(find<QAbstractButton>(button), Qt::LeftButton);
+    }
+
+    // Waits until the engine has nothing to do.
+    [[nodiscard]] bool becomesIdle() const {
+        return QTest::qWaitFor(
+            [this] {
+                const auto state = window->engine().state();
+                return state == EngineController::State::Ready ||
+                       state == EngineController::State::Empty;
+            },
+            60000);
+    }
+};
+
+}  // namespace qllama
