@@ -46,10 +46,10 @@ Result<void> checkShardCount(const StateDict& first, const CheckpointFiles& file
     for (std::int64_t index = found; index < std::min(*implied, found + kNamedInError); ++index)
         missing += (missing.empty() ? "" : ", ") +
                    numberedName(static_cast<std::size_t>(index), files.weights.front());
-    return Error{
-        ErrorCode::NotFound,
-        needed + ", but only " + std::to_string(found) + " found: " + missing + " is missing.",
-        files.folder.string()};
+    return Error{ErrorCode::NotFound,
+                 needed + ", but only " + std::to_string(found) + " of them are here: " + missing +
+                     (*implied == found + 1 ? " is missing." : " are missing."),
+                 files.folder.string()};
 }
 
 void addNotes(const StateDict& content, std::vector<std::string>& notes) {

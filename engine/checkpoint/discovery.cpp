@@ -105,7 +105,8 @@ Result<std::vector<fs::path>> withoutGaps(const std::map<std::size_t, fs::path>&
     for (const std::string& name : missing)
         names += (names.empty() ? "" : ", ") + name;
     return Error{ErrorCode::NotFound,
-                 "The model is not complete: " + names + " is missing, though " +
+                 "The model is not complete: " + names +
+                     (missing.size() == 1 ? " is missing, though " : " are missing, though ") +
                      numberedName(last, shards.rbegin()->second) + " is there.",
                  folder.string()};
 }

@@ -277,8 +277,8 @@ Result<PickleDocument> PickleMachine::run() {
 }
 
 Result<PickleDocument> parsePickle(std::span<const std::byte> bytes, PickleGlobalFilter isAllowed,
-                                   const std::string& label) {
-    return PickleMachine(bytes, isAllowed, label).run();
+                                   const std::string& label, std::size_t firstOffset) {
+    return PickleMachine(bytes, isAllowed, label, firstOffset).run();
 }
 
 }  // namespace qllama

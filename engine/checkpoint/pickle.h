@@ -61,11 +61,12 @@ struct PickleDocument {
 
 using PickleGlobalFilter = bool (*)(std::string_view module, std::string_view name);
 
-// `label` says where the bytes come from and leads the `where` of every error, with the offset.
+// `label` says where the bytes come from and leads the `where` of every error, with the offset
+// (counted from `firstOffset`, for a pickle inside a larger file).
 // Fails with InvalidFile for damage, an unknown opcode, exhausted limits, and for a global that
 // `isAllowed` refuses (the sentence names it and says that it was not executed); with Unsupported
 // for another protocol.
 Result<PickleDocument> parsePickle(std::span<const std::byte> bytes, PickleGlobalFilter isAllowed,
-                                   const std::string& label);
+                                   const std::string& label, std::size_t firstOffset = 0);
 
 }  // namespace qllama

@@ -16,14 +16,15 @@ constexpr std::size_t kMaxGlobalName = 1024;
 }  // namespace
 
 Error PickleMachine::failure(const std::string& message, ErrorCode code) const {
-    return {code, message, m_label + ", byte " + std::to_string(m_opcodePosition)};
+    return {code, message, m_label + ", byte " + std::to_string(m_firstOffset + m_opcodePosition)};
 }
 
 Result<std::string_view> PickleMachine::take(std::uint64_t count) {
     if (count > m_bytes.size() - m_position)
-        return failure("The pickle is cut short: " + std::to_string(count) +
-                       " more bytes were announced, " +
-                       std::to_string(m_bytes.size() - m_position) + " are left.");
+        return failure("The pickle is cut short: its next value has a length of " +
+                       std::to_string(count) + " where " +
+                       countText(static_cast<std::int64_t>(m_bytes.size() - m_position), "byte") +
+                       " remain.");
     const char* begin = reinterpret_cast<const char*>(m_bytes.data()) + m_position;
     m_position += count;
     return std::string_view(begin, count);

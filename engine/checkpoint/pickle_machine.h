@@ -67,8 +67,8 @@ enum class Opcode : std::uint8_t {
 class PickleMachine {
 public:
     PickleMachine(std::span<const std::byte> bytes, PickleGlobalFilter isAllowed,
-                  const std::string& label)
-        : m_bytes(bytes), m_isAllowed(isAllowed), m_label(label) {}
+                  const std::string& label, std::size_t firstOffset)
+        : m_bytes(bytes), m_isAllowed(isAllowed), m_label(label), m_firstOffset(firstOffset) {}
 
     Result<PickleDocument> run();
 
@@ -108,6 +108,7 @@ private:
     std::span<const std::byte> m_bytes;
     PickleGlobalFilter m_isAllowed;
     const std::string& m_label;
+    std::size_t m_firstOffset;  // of the bytes in their file, for errors
     std::size_t m_position = 0;
     std::size_t m_opcodePosition = 0;
     PickleDocument m_document;

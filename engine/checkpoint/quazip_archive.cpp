@@ -3,9 +3,9 @@
 #include <quazip/quazip.h>
 #include <quazip/unzip.h>
 
-#include <QBuffer>
-#include <QByteArray>
+#include <QIODevice>
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "engine/checkpoint/printable.h"
@@ -33,6 +33,45 @@ struct Entry {
     bool encrypted = false;
 };
 
+// The mapping as QuaZip wants to read it: no copy, and a seek beyond the end fails in silence
+// (QBuffer would print a warning). Open it unbuffered, so that only the pages asked for are touched.
+class MappingDevice final : public QIODevice {
+public:
+    explicit MappingDevice(std::span<const std::byte> bytes) : m_bytes(bytes) {}
+
+    [[nodiscard]] qint64 size() const override { return static_cast<qint64>(m_bytes.size()); }
+    bool seek(qint64 position) override {
+        return position >= 0 && position <= size() && QIODevice::seek(position);
+    }
+
+protected:
+    qint64 readData(char* data, qint64 maximum) override {
+        const qint64 count = std::min(maximum, size() - pos());
+        if (count <= 0) return 0;
+        std::memcpy(data, m_bytes.data() + pos(), static_cast<std::size_t>(count));
+        return count;
+    }
+    qint64 writeData(const char*, qint64) override { return -1; }
+
+private:
+    std::span<const std::byte> m_bytes;
+};
+
+// The zip library takes bytes after the end of a file for zeros, so a cut through the very last
+// records would go unnoticed: the end record with its comment must be there in full.
+bool hasWholeEndRecord(std::span<const std::byte> bytes) {
+    constexpr std::size_t kRecordBytes = 22;
+    constexpr std::size_t kMaxComment = 65'535;
+    bytes = bytes.last(std::min(bytes.size(), kRecordBytes + kMaxComment));
+    const std::string_view tail(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    const std::size_t record = tail.rfind("PK\x05\x06");
+    if (record == std::string_view::npos || bytes.size() - record < kRecordBytes) return false;
+    const auto byteAt = [&](std::size_t offset) {
+        return static_cast<std::size_t>(bytes[record + offset]);
+    };
+    return bytes.size() - record - kRecordBytes >= (byteAt(20) | byteAt(21) << 8);
+}
+
 class QuaZipArchive final : public Archive {
 public:
     explicit QuaZipArchive(std::shared_ptr<const MappedFile> file);
@@ -54,8 +93,7 @@ private:
     Result<void> extractInto(std::size_t member, std::span<std::byte> out, std::stop_token stop);
 
     std::shared_ptr<const MappedFile> m_file;
-    QByteArray m_view;  // the mapping, not a copy: QuaZip reads the very bytes that we point into
-    QBuffer m_device;
+    MappingDevice m_device;  // QuaZip reads the very bytes that we point into
     QuaZip m_zip;
     std::vector<ArchiveMember> m_members;
     std::vector<Entry> m_entries;
@@ -63,11 +101,8 @@ private:
 };
 
 QuaZipArchive::QuaZipArchive(std::shared_ptr<const MappedFile> file)
-    : m_file(std::move(file)),
-      m_view(QByteArray::fromRawData(reinterpret_cast<const char*>(m_file->bytes().data()),
-                                     static_cast<qsizetype>(m_file->bytes().size()))),
-      m_zip(&m_device) {
-    m_device.setData(m_view);
+    : m_file(std::move(file)), m_device(m_file->bytes()), m_zip(&m_device) {
+    m_device.open(QIODevice::ReadOnly | QIODevice::Unbuffered);
 }
 
 QuaZipArchive::~QuaZipArchive() {
@@ -85,7 +120,7 @@ Error QuaZipArchive::memberFailure(std::size_t member, ErrorCode code,
 }
 
 Result<void> QuaZipArchive::readDirectory() {
-    if (!m_zip.open(QuaZip::mdUnzip)) {
+    if (!hasWholeEndRecord(m_file->bytes()) || !m_zip.open(QuaZip::mdUnzip)) {
         return failure(ErrorCode::InvalidFile,
                        "The file begins like a zip but has no zip directory at its end: it is "
                        "truncated or damaged. It has " +

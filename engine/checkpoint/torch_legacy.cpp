@@ -48,9 +48,8 @@ private:
 };
 
 Result<PickleDocument> LegacyFile::nextPickle(PickleGlobalFilter isAllowed, const char* what) {
-    const std::string label = m_label + ": " + what + " from byte " + std::to_string(m_position);
-    QLLAMA_TRY(PickleDocument document,
-               parsePickle(m_file->bytes().subspan(m_position), isAllowed, label));
+    QLLAMA_TRY(PickleDocument document, parsePickle(m_file->bytes().subspan(m_position), isAllowed,
+                                                    m_label + ": " + what, m_position));
     m_position += document.sizeBytes;
     return document;
 }

@@ -56,7 +56,7 @@ Result<RebuiltTensor> Rebuilder::call(const TorchGlobal& function, PickleId argu
 Result<RebuiltTensor> Rebuilder::unwrap(const TorchGlobal& function, PickleId arguments,
                                         int wrappers) {
     const PickleNode& tuple = at(arguments);
-    if (wrappers >= kMaxWrappers) return failure("is wrapped in itself");
+    if (wrappers >= kMaxWrappers) return failure("is wrapped in too many others");
     PickleId inner = kNoPickle;
     const TorchGlobal* innerFunction = nullptr;
     if (function.role == TorchRole::RebuildParameter && !tuple.items.empty()) {
@@ -148,7 +148,8 @@ Result<std::int64_t> Rebuilder::neededElements(const StoredTensor& tensor) const
     overflow |= __builtin_mul_overflow(last, sizeOf(tensor.dtype), &bytes);
     if (overflow)
         return failure("claims the impossible size " + shapeText(tensor.shape) + " with strides " +
-                       shapeText(tensor.strides));
+                       shapeText(tensor.strides) + " from element " +
+                       std::to_string(tensor.offset) + " on");
     return count == 0 ? 0 : last;
 }
 
