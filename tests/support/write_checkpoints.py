@@ -15,6 +15,9 @@ import zipfile
 
 import torch
 
+import pickle_assembler as assembler
+from sparse_zip import SparseZip
+
 DIM, HEADS, KV_HEADS, FFN, VOCABULARY, LAYERS = 16, 4, 4, 48, 40, 2
 COLUMN_SPLIT = ("attention.wo.weight", "feed_forward.w2.weight")
 ROW_SPLIT = ("wq.weight", "wk.weight", "wv.weight", "w1.weight", "w3.weight", "output.weight")
@@ -233,6 +236,23 @@ def unzip(path, folder):
     os.remove(path)
 
 
+def write_large(writer, rows, columns):
+    """Two f16 matrices, nearly all of them a hole in the file; the last four values are 1 to 4."""
+    folder = writer.folder("large")
+    count = rows * columns
+    entries = []
+    for key, name in enumerate(("tok_embeddings.weight", "output.weight")):
+        source = assembler.storage(str(key), count, "HalfStorage")
+        entries.append((name, assembler.tensor(source, 0, (rows, columns), (columns, 1))))
+    pickle = assembler.pickle(assembler.dictionary(entries))
+    end = torch.tensor([1.0, 2.0, 3.0, 4.0]).half().numpy().tobytes()
+    archive = SparseZip(os.path.join(folder, "consolidated.00.pth"))
+    archive.add("archive/data.pkl", len(pickle), pickle)
+    archive.add("archive/data/0", 2 * count, end)
+    archive.add("archive/data/1", 2 * count, end)
+    archive.close()
+
+
 def main():
     writer = Writer(sys.argv[1])
     write_types(writer)
@@ -240,6 +260,7 @@ def main():
     write_containers(writer)
     write_shards(writer)
     write_archives(writer)
+    write_large(writer, rows=1 << 20, columns=3 << 10)  # 6 GiB each, beyond 32 bits in every way
 
 
 if __name__ == "__main__":
