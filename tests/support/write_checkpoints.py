@@ -6,6 +6,7 @@ Beside the files lies expected/: what torch itself says the merged tensors are, 
 usage: write_checkpoints.py OUTPUT_FOLDER
 """
 
+import argparse
 import collections
 import json
 import os
@@ -13,6 +14,7 @@ import shutil
 import sys
 import zipfile
 
+import numpy
 import torch
 
 import pickle_assembler as assembler
@@ -156,7 +158,8 @@ def write_containers(writer):
 
     other = {name: tensor + 1 for name, tensor in tensors.items()}
     training = {
-        "epoch": 3, "best": 0.25, "args": None, "resumed": False, "huge": 1 << 100,
+        "epoch": 3, "best": 0.25, "args": argparse.Namespace(lr=0.1, seed=None),
+        "loss": numpy.float64(2.5), "curve": numpy.arange(3.0), "resumed": False, "huge": 1 << 100,
         "negative": -70000, "name": "a run", "raw": b"bytes", "array": bytearray(b"more"),
         "tags": {"a", "b"}, "frozen": frozenset([1]), "shape": torch.Size([2, 3]),
         "device": torch.device("cpu"), "dtype": torch.float16, "betas": (0.9, 0.999, 1, 2),

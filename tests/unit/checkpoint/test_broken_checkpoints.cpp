@@ -7,6 +7,7 @@
 #include <random>
 
 #include "engine/checkpoint/checkpoint_reader.h"
+#include "engine/common/mapped_file.h"
 #include "tests/support/torch_files.h"
 
 using namespace qllama;
@@ -183,9 +184,26 @@ Result<Checkpoint> openFolder(const QString& path) {
     return openCheckpoint({.model = path.toStdString(), .tokenizer = {}, .params = {}}, {});
 }
 
+// A sanitizer does not watch over mapped files, so the promise of StoredTensor is checked by itself.
+bool liesInItsStorage(const StoredTensor& part) {
+    std::int64_t end = part.offset + 1;
+    for (std::size_t axis = 0; axis < part.shape.size(); ++axis) {
+        if (part.shape[axis] == 0) return true;
+        end += (part.shape[axis] - 1) * part.strides[axis];
+    }
+    const auto bytes = part.storage.bytes;
+    if (end * sizeOf(part.dtype) > static_cast<std::int64_t>(bytes.size())) return false;
+    if (!part.storage.mapping) return true;
+    const auto mapped = part.storage.mapping->bytes();
+    return bytes.data() >= mapped.data() &&
+           bytes.data() + bytes.size() <= mapped.data() + mapped.size();
+}
+
 // Touches every value, as loading would.
 void readEverything(const Checkpoint& checkpoint) {
     for (const auto& [name, tensor] : checkpoint.tensors) {
+        for (const StoredTensor& part : tensor.parts)
+            QVERIFY(liesInItsStorage(part));
         if (tensor.shape.empty() || tensor.shape.size() > 2 || !isFloat(tensor.dtype)) continue;
         std::vector<float> row(static_cast<std::size_t>(tensor.shape.back()));
         const std::int64_t rows = tensor.shape.size() == 2 ? tensor.shape[0] : 1;
@@ -290,7 +308,7 @@ void TestBrokenCheckpoints::changedBytesNeverCrash() {
     const QByteArray whole = contentOf(path);
     std::mt19937 random(20230224);  // its sequence is fixed by the standard
     int refused = 0;
-    for (int round = 0; round < 600; ++round) {
+    for (int round = 0; round < 300; ++round) {
         QByteArray changed = whole;
         const unsigned count = 1 + random() % 4;
         for (unsigned change = 0; change < count; ++change)
@@ -304,7 +322,7 @@ void TestBrokenCheckpoints::changedBytesNeverCrash() {
     }
     QVERIFY(overwrite(path, whole));
     QVERIFY(openFolder(folder).ok());
-    QVERIFY(refused > 50);
+    QVERIFY(refused > 25);
 }
 
 void TestBrokenCheckpoints::stopIsHonoured() {
