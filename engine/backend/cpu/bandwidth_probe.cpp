@@ -1,0 +1,55 @@
+#include "engine/backend/cpu/bandwidth_probe.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <vector>
+
+#include "engine/backend/cpu/kernels/bandwidth_kernels.h"
+
+namespace qllama::cpu {
+namespace {
+
+constexpr std::int64_t kBufferBytes = std::int64_t{512} << 20;
+constexpr std::int64_t kGranuleBytes = 8 * 256;  // what every stream count divides
+
+std::int64_t partBytes(int threads) {
+    return kBufferBytes / threads / kGranuleBytes * kGranuleBytes;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BandwidthProbe>> BandwidthProbe::create(int threadCount) {
+    QLLAMA_TRY(auto memory, HostMemory::allocate(kBufferBytes, true, "the bandwidth measurement"));
+    std::unique_ptr<BandwidthProbe> probe(new BandwidthProbe(threadCount, std::move(memory)));
+    // Distinct contents: identical pages may be merged by a hypervisor and then read from cache.
+    const std::int64_t part = partBytes(threadCount);
+    probe->m_pool.run([&](int worker) {
+        auto* words = reinterpret_cast<std::uint64_t*>(probe->m_memory->data() + worker * part);
+        std::uint64_t state = static_cast<std::uint64_t>(worker) + 1;
+        for (std::int64_t i = 0; i < part / 8; ++i) {
+            state = state * 6364136223846793005U + 1442695040888963407U;
+            words[i] = state;
+        }
+    });
+    return probe;
+}
+
+double BandwidthProbe::measureGbPerSecond() {
+    const std::int64_t part = partBytes(m_pool.threadCount());
+    double best = 0;
+    for (const int streams : {1, 2, 4, 8}) {
+        std::atomic<std::uint64_t> sum{0};
+        const auto start = std::chrono::steady_clock::now();
+        m_pool.run([&](int worker) {
+            sum += readStreams(m_memory->data() + worker * part, part, streams);
+        });
+        const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+        m_checksum ^= sum;  // keeps the reads from being removed
+        const auto bytes = static_cast<double>(part) * m_pool.threadCount();
+        best = std::max(best, bytes / elapsed.count() / 1e9);
+    }
+    return best;
+}
+
+}  // namespace qllama::cpu

@@ -1,0 +1,61 @@
+#include "engine/backend/cpu/kernels/bandwidth_kernels.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/bandwidth_kernels.cpp"
+#include <hwy/foreach_target.h>
+// After foreach_target.
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace qllama::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr std::int64_t kStepBytes = 64;
+
+template <int kStreams>
+std::uint64_t ReadStreamsOf(const std::byte* data, std::int64_t sizeBytes) {
+    const hn::ScalableTag<std::uint64_t> d;
+    const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    const std::int64_t words = sizeBytes / kStreams / 8;
+    const auto* source = reinterpret_cast<const std::uint64_t*>(data);
+    hn::Vec<decltype(d)> sums[kStreams];
+    for (auto& sum : sums)
+        sum = hn::Zero(d);
+    for (std::int64_t i = 0; i < words; i += kStepBytes / 8)
+        for (int s = 0; s < kStreams; ++s)
+            for (std::int64_t lane = 0; lane < kStepBytes / 8; lane += lanes)
+                sums[s] = hn::Add(sums[s], hn::Load(d, source + s * words + i + lane));
+    for (int s = 1; s < kStreams; ++s)
+        sums[0] = hn::Add(sums[0], sums[s]);
+    return hn::GetLane(hn::SumOfLanes(d, sums[0]));
+}
+
+std::uint64_t ReadStreams(const std::byte* data, std::int64_t sizeBytes, int streams) {
+    switch (streams) {
+        case 8:
+            return ReadStreamsOf<8>(data, sizeBytes);
+        case 4:
+            return ReadStreamsOf<4>(data, sizeBytes);
+        case 2:
+            return ReadStreamsOf<2>(data, sizeBytes);
+        default:
+            return ReadStreamsOf<1>(data, sizeBytes);
+    }
+}
+
+}  // namespace qllama::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace qllama {
+HWY_EXPORT(ReadStreams);
+
+namespace cpu {
+
+std::uint64_t readStreams(const std::byte* data, std::int64_t sizeBytes, int streams) {
+    return HWY_DYNAMIC_DISPATCH(ReadStreams)(data, sizeBytes, streams);
+}
+
+}  // namespace cpu
+}  // namespace qllama
+#endif

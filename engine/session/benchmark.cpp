@@ -1,0 +1,114 @@
+#include "engine/session/benchmark.h"
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "engine/backend/cpu/bandwidth_probe.h"
+#include "engine/sampling/sampler.h"
+
+namespace qllama {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double secondsSince(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::vector<TokenId> randomTokens(std::int64_t count, std::int64_t vocabulary) {
+    RandomGenerator random(1);
+    std::vector<TokenId> tokens(static_cast<std::size_t>(count));
+    for (TokenId& token : tokens)
+        token = static_cast<TokenId>(random.uniform() * static_cast<double>(vocabulary));
+    return tokens;
+}
+
+Result<void> checkFits(const Transformer& transformer, const BenchmarkOptions& options) {
+    const std::int64_t needed =
+        std::max(options.promptTokens, options.depth + options.generatedTokens);
+    if (needed <= transformer.contextLength()) return {};
+    return Error{
+        ErrorCode::InvalidRequest,
+        "The benchmark needs " + std::to_string(needed) + " positions, but the context holds " +
+            std::to_string(transformer.contextLength()) + ". Load the model with a longer context.",
+        {}};
+}
+
+Result<double> measurePrefill(Transformer& transformer, std::span<const TokenId> tokens,
+                              const std::stop_token& stop) {
+    transformer.truncate(0);
+    const Clock::time_point start = Clock::now();
+    QLLAMA_CHECK(transformer.forward(tokens, {}, stop));
+    return static_cast<double>(tokens.size()) / secondsSince(start);
+}
+
+// Milliseconds a token, one token at a time as in generation (sampling apart).
+Result<double> measureDecode(Transformer& transformer, std::int64_t depth,
+                             std::span<const TokenId> tokens, const std::stop_token& stop) {
+    transformer.truncate(depth);
+    const Clock::time_point start = Clock::now();
+    for (const TokenId& token : tokens)
+        QLLAMA_CHECK(transformer.forward({&token, 1}, {}, stop));
+    return secondsSince(start) * 1000.0 / static_cast<double>(tokens.size());
+}
+
+}  // namespace
+
+Spread spreadOf(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    const std::size_t middle = values.size() / 2;
+    const double median =
+        values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+    return {median, values.front(), values.back()};
+}
+
+Result<BenchmarkReport> runBenchmark(LoadedModel& model, const BenchmarkOptions& options,
+                                     const std::function<void(int)>& progress,
+                                     std::stop_token stop) {
+    Transformer& transformer = *model.transformer;
+    QLLAMA_CHECK(checkFits(transformer, options));
+    QLLAMA_TRY(auto probe, cpu::BandwidthProbe::create(model.info.threadCount));
+    const std::int64_t vocabulary = transformer.config().vocabularySize;
+    const auto prompt = randomTokens(options.promptTokens, vocabulary);
+    const auto past = randomTokens(options.depth, vocabulary);
+    const auto generated = randomTokens(options.generatedTokens, vocabulary);
+
+    std::vector<double> prefill;
+    std::vector<double> decode;
+    std::vector<double> bandwidth;
+    // The first round only warms up: it brings the pages in and is not counted.
+    for (int repetition = -1; repetition < options.repetitions; ++repetition) {
+        bandwidth.push_back(probe->measureGbPerSecond());
+        if (!prompt.empty()) {
+            QLLAMA_TRY(const double speed, measurePrefill(transformer, prompt, stop));
+            prefill.push_back(speed);
+        }
+        transformer.truncate(0);
+        if (!past.empty()) QLLAMA_CHECK(transformer.forward(past, {}, stop));
+        QLLAMA_TRY(const double ms, measureDecode(transformer, options.depth, generated, stop));
+        decode.push_back(ms);
+        if (repetition < 0) {
+            prefill.clear();
+            decode.clear();
+            bandwidth.clear();
+        } else if (progress) {
+            progress(repetition + 1);
+        }
+    }
+    transformer.truncate(0);
+
+    BenchmarkReport report;
+    report.options = options;
+    if (!prefill.empty()) report.promptTokensPerSecond = spreadOf(prefill);
+    report.msPerToken = spreadOf(decode);
+    const std::int64_t meanDepth = options.depth + options.generatedTokens / 2;
+    report.bytesPerToken = transformer.bytesPerToken() +
+                           transformer.kvCacheBytes() / transformer.contextLength() * meanDepth;
+    report.bandwidthGbPerSecond = spreadOf(bandwidth).median;
+    report.fractionOfBandwidth = static_cast<double>(report.bytesPerToken) / 1e6 /
+                                 report.msPerToken.median / report.bandwidthGbPerSecond;
+    return report;
+}
+
+}  // namespace qllama
