@@ -2,9 +2,13 @@
 // precision.cpp for the next one.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string_view>
+
+#include "engine/quant/quant_format.h"
+#include "engine/tensor/dtype.h"
 
 namespace qllama {
 
@@ -12,6 +16,9 @@ enum class Precision {
     Source,  // as in the file: f16, bf16 and f32 in place, f64 narrowed to f32
     F32,
     F16,
+    BF16,
+    Q8,
+    Q4,
 };
 
 struct PrecisionInfo {
@@ -24,5 +31,14 @@ struct PrecisionInfo {
 std::span<const PrecisionInfo> precisions();
 std::string_view keyOf(Precision precision);
 std::optional<Precision> precisionFromKey(std::string_view key);
+
+// The element type of a matrix that keeps plain rows, or the format of one that is quantised:
+// exactly one of the two, for a tensor stored as `source` in the file.
+std::optional<DType> rowDType(Precision precision, DType source);
+std::optional<QuantFormat> quantFormat(Precision precision);
+
+// Exact bytes of a matrix [rows, columns] at this precision.
+std::int64_t matrixBytes(Precision precision, DType source, std::int64_t rows,
+                         std::int64_t columns);
 
 }  // namespace qllama

@@ -8,16 +8,7 @@ namespace qllama {
 namespace {
 
 std::int64_t bytesAt(Precision precision, const CatalogTensor& tensor) {
-    switch (precision) {
-        case Precision::F32:
-            return tensor.elementCount() * sizeOf(DType::F32);
-        case Precision::F16:
-            return tensor.elementCount() * sizeOf(DType::F16);
-        case Precision::Source:
-            break;
-    }
-    const DType used = tensor.dtype == DType::F64 ? DType::F32 : tensor.dtype;
-    return tensor.elementCount() * sizeOf(used);
+    return matrixBytes(precision, tensor.dtype, tensor.shape.front(), tensor.shape.back());
 }
 
 std::int64_t weightBytes(Precision precision, const Checkpoint& checkpoint,

@@ -83,10 +83,10 @@ KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tenso
     constexpr std::int64_t kSmallCacheBytes = std::int64_t{32} << 20;
     const std::int64_t wideBytes =
         2 * config.layerCount * config.kvHeadCount * config.headDim * contextLength * 4;
-    if (wideBytes <= kSmallCacheBytes || precision == Precision::F32) return KvPrecision::F32;
-    if (precision != Precision::Source) return KvPrecision::F16;
+    if (wideBytes <= kSmallCacheBytes) return KvPrecision::F32;
     for (const auto& [name, tensor] : tensors)
-        if (tensor.shape.size() == 2 && sizeOf(tensor.dtype) < 4) return KvPrecision::F16;
+        if (tensor.shape.size() == 2 && rowDType(precision, tensor.dtype) != DType::F32)
+            return KvPrecision::F16;
     return KvPrecision::F32;
 }
 

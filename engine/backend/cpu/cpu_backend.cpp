@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/backend/cpu/cpu_attention.h"
+#include "engine/backend/cpu/cpu_matrix.h"
 #include "engine/backend/cpu/cpu_memory.h"
 #include "engine/backend/cpu/kernels/elementwise_kernels.h"
 #include "engine/backend/cpu/weight_loading.h"
@@ -14,12 +15,20 @@
 namespace qllama::cpu {
 namespace {
 
+const CpuMatrix& matrixOf(const MatmulTask& task) {
+    return static_cast<const CpuMatrix&>(*task.weight);
+}
+
 // Rows that a thread takes at a time: small enough to even out a busy core, large enough that
 // taking them costs nothing.
-std::int64_t rowsPerPortion(std::int64_t totalRows, int threads) {
+std::int64_t rowsPerPortion(std::int64_t totalRows, int threads, std::int64_t granularity) {
     const std::int64_t portions = std::int64_t{threads} * 8;
     const std::int64_t rows = (totalRows + portions - 1) / portions;
-    return (rows + kPanelRows - 1) / kPanelRows * kPanelRows;
+    return (rows + granularity - 1) / granularity * granularity;
+}
+
+std::int64_t portionCount(const Matrix& matrix, std::int64_t portion) {
+    return (matrix.rows() + portion - 1) / portion;
 }
 
 class CpuBackend final : public Backend {
@@ -56,11 +65,9 @@ public:
     }
 
     void embed(const Matrix& table, std::span<const std::int32_t> tokens, Buffer& x) override {
-        const RowMajorWeights& weights = static_cast<const RowMatrix&>(table).weights();
-        const std::int64_t rowBytes = weights.columns * sizeOf(weights.dtype);
+        const auto& matrix = static_cast<const CpuMatrix&>(table);
         for (std::size_t i = 0; i < tokens.size(); ++i)
-            widen(weights.dtype, static_cast<const std::byte*>(weights.data) + tokens[i] * rowBytes,
-                  weights.columns, dataOf(x) + static_cast<std::int64_t>(i) * weights.columns);
+            matrix.readRow(tokens[i], dataOf(x) + static_cast<std::int64_t>(i) * matrix.columns());
     }
 
     void rmsNorm(const Buffer& x, std::int64_t firstRow, const Buffer& gain, float epsilon,
@@ -73,17 +80,23 @@ public:
 
     void matmul(std::span<const MatmulTask> tasks, const Buffer& x, std::int64_t n) override {
         std::int64_t totalRows = 0;
-        for (const MatmulTask& task : tasks)
+        std::int64_t granularity = 1;
+        bool quantized = false;
+        for (const MatmulTask& task : tasks) {
             totalRows += task.weight->rows();
-        const std::int64_t portion = rowsPerPortion(totalRows, m_pool.threadCount());
+            granularity = std::max(granularity, matrixOf(task).rowGranularity());
+            quantized = quantized || matrixOf(task).wantsQuantizedActivations();
+        }
+        if (quantized) quantizeActivations(dataOf(x), tasks.front().weight->columns(), n);
+        const Activations activations{dataOf(x), n, quantized ? &m_quantized : nullptr};
+        const std::int64_t portion = rowsPerPortion(totalRows, m_pool.threadCount(), granularity);
         std::int64_t portions = 0;
         for (const MatmulTask& task : tasks)
-            portions += (task.weight->rows() + portion - 1) / portion;
+            portions += portionCount(*task.weight, portion);
         std::atomic<std::int64_t> next{0};
         m_pool.run([&](int worker) {
-            for (std::int64_t taken;
-                 (taken = next.fetch_add(1, std::memory_order_relaxed)) < portions;)
-                multiplyPortion(tasks, dataOf(x), n, portion, taken, worker);
+            for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < portions;)
+                multiplyPortion(tasks, activations, portion, i, worker);
         });
     }
 
@@ -149,33 +162,30 @@ private:
         });
     }
 
-    void multiplyPortion(std::span<const MatmulTask> tasks, const float* x, std::int64_t n,
+    void quantizeActivations(const float* x, std::int64_t columns, std::int64_t n) {
+        resizeActivations(m_quantized, n, columns);
+        forEachRow(n,
+                   [&](std::int64_t i) { quantizeRow(x + i * columns, columns, i, m_quantized); });
+    }
+
+    void multiplyPortion(std::span<const MatmulTask> tasks, const Activations& x,
                          std::int64_t portion, std::int64_t index, int worker) {
         std::size_t task = 0;
-        for (;; ++task) {
-            const std::int64_t portions = (tasks[task].weight->rows() + portion - 1) / portion;
-            if (index < portions) break;
-            index -= portions;
-        }
-        const RowMajorWeights& weights =
-            static_cast<const RowMatrix*>(tasks[task].weight)->weights();
+        for (std::int64_t count; index >= (count = portionCount(*tasks[task].weight, portion));
+             ++task)
+            index -= count;
+        const CpuMatrix& matrix = matrixOf(tasks[task]);
         const std::int64_t begin = index * portion;
-        const std::int64_t end = std::min(weights.rows, begin + portion);
-        float* out = dataOf(*tasks[task].out);
-        if (n == 1) {
-            matvecRows(weights, begin, end, x, out, tasks[task].accumulate);
-            return;
-        }
-        GemmScratch& scratch = m_gemmScratch[static_cast<std::size_t>(worker)];
-        for (std::int64_t row = begin; row < end; row += kPanelRows)
-            gemmPanel(weights, row, std::min(end, row + kPanelRows), x, n, out, weights.rows,
-                      tasks[task].accumulate, scratch);
+        matrix.multiply(begin, std::min(matrix.rows(), begin + portion), x,
+                        dataOf(*tasks[task].out), tasks[task].accumulate,
+                        m_gemmScratch[static_cast<std::size_t>(worker)]);
     }
 
     DeviceInfo m_device;
     ThreadPool m_pool;
     std::vector<GemmScratch> m_gemmScratch;  // one a worker
     AttentionScratch m_attentionScratch;
+    QuantizedActivations m_quantized;
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What the CPU backend's buffers, matrices and caches are made of. Private to backend/cpu.
+// What the CPU backend's buffers and caches are made of. Private to backend/cpu.
 #pragma once
 
 #include <algorithm>
@@ -7,7 +7,6 @@
 
 #include "engine/backend/backend.h"
 #include "engine/backend/cpu/kernels/attention_kernels.h"
-#include "engine/backend/cpu/kernels/row_kernels.h"
 #include "engine/common/host_memory.h"
 
 namespace qllama::cpu {
@@ -27,23 +26,6 @@ private:
 inline float* dataOf(const Buffer& buffer) {
     return static_cast<const CpuBuffer&>(buffer).data();
 }
-
-// Rows one after the other, in the file's mapping or in memory of our own.
-class RowMatrix final : public Matrix {
-public:
-    RowMatrix(RowMajorWeights weights, std::shared_ptr<const void> owner)
-        : m_weights(weights), m_owner(std::move(owner)) {}
-    [[nodiscard]] std::int64_t rows() const override { return m_weights.rows; }
-    [[nodiscard]] std::int64_t columns() const override { return m_weights.columns; }
-    [[nodiscard]] std::int64_t sizeBytes() const override {
-        return m_weights.rows * m_weights.columns * sizeOf(m_weights.dtype);
-    }
-    [[nodiscard]] const RowMajorWeights& weights() const { return m_weights; }
-
-private:
-    RowMajorWeights m_weights;
-    std::shared_ptr<const void> m_owner;
-};
 
 // Keys and values of all layers in one zeroed block; see KvHead for the layout of one head.
 class CpuKvCache final : public KvCache {

@@ -5,22 +5,12 @@
 #include <cstring>
 #include <vector>
 
-#include "engine/backend/cpu/cpu_memory.h"
+#include "engine/backend/cpu/cpu_matrix.h"
+#include "engine/backend/cpu/kernels/quantize_kernels.h"
+#include "engine/common/host_memory.h"
 
 namespace qllama::cpu {
 namespace {
-
-DType storedDType(DType source, Precision precision) {
-    switch (precision) {
-        case Precision::F32:
-            return DType::F32;
-        case Precision::F16:
-            return DType::F16;
-        case Precision::Source:
-            break;
-    }
-    return source == DType::F64 ? DType::F32 : source;
-}
 
 bool usableInPlace(const CatalogTensor& tensor, DType wanted) {
     if (!tensor.isInPlace() || tensor.dtype != wanted) return false;
@@ -28,7 +18,6 @@ bool usableInPlace(const CatalogTensor& tensor, DType wanted) {
     return address % static_cast<std::uintptr_t>(sizeOf(wanted)) == 0;
 }
 
-// Whole rows of parts of the same type are copied as they are; anything else goes through f32.
 void convertRow(const CatalogTensor& tensor, std::int64_t row, DType wanted, std::byte* target,
                 std::vector<float>& wide) {
     const auto columns = static_cast<std::size_t>(tensor.shape.back());
@@ -42,13 +31,26 @@ void convertRow(const CatalogTensor& tensor, std::int64_t row, DType wanted, std
            reinterpret_cast<std::uint16_t*>(target));
 }
 
-}  // namespace
+// Calls step(index) for each index in [0, count) on all threads until done or stopped.
+template <typename MakeStep>
+Result<void> forEachInParallel(ThreadPool& pool, std::int64_t count, const std::stop_token& stop,
+                               const MakeStep& makeStep) {
+    std::atomic<std::int64_t> next{0};
+    pool.run([&](int) {
+        auto step = makeStep();
+        for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
+            if (stop.stop_requested()) return;
+            step(i);
+        }
+    });
+    if (stop.stop_requested()) return cancelledError();
+    return {};
+}
 
-Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
-                                           ThreadPool& pool, std::stop_token stop) {
+Result<std::unique_ptr<Matrix>> loadRows(const CatalogTensor& tensor, DType wanted,
+                                         ThreadPool& pool, const std::stop_token& stop) {
     const std::int64_t rows = tensor.shape.front();
     const std::int64_t columns = tensor.shape.back();
-    const DType wanted = storedDType(tensor.dtype, precision);
     if (usableInPlace(tensor, wanted)) {
         const StoredTensor& part = tensor.parts.front();
         return std::unique_ptr<Matrix>(std::make_unique<RowMatrix>(
@@ -56,18 +58,66 @@ Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precisio
     }
     const std::int64_t rowBytes = columns * sizeOf(wanted);
     QLLAMA_TRY(auto memory, HostMemory::allocate(rows * rowBytes, true, "the weights"));
-    std::atomic<std::int64_t> next{0};
-    pool.run([&](int) {
-        std::vector<float> wide;
-        for (std::int64_t row; (row = next.fetch_add(1, std::memory_order_relaxed)) < rows;) {
-            if (stop.stop_requested()) return;
+    QLLAMA_CHECK(forEachInParallel(pool, rows, stop, [&] {
+        return [&, wide = std::vector<float>()](std::int64_t row) mutable {
             convertRow(tensor, row, wanted, memory->data() + row * rowBytes, wide);
-        }
-    });
-    if (stop.stop_requested()) return cancelledError();
+        };
+    }));
     tensor.releasePages();
     return std::unique_ptr<Matrix>(std::make_unique<RowMatrix>(
         RowMajorWeights{wanted, memory->data(), rows, columns}, memory));
+}
+
+// Reads the rows of one tile as f32 into panel [16][stride], zero where there are none.
+void readPanel(const CatalogTensor& tensor, std::int64_t tile, std::int64_t stride,
+               std::vector<float>& panel) {
+    const auto columns = static_cast<std::size_t>(tensor.shape.back());
+    for (std::int64_t lane = 0; lane < kTileRows; ++lane) {
+        const std::span<float> row(panel.data() + lane * stride, static_cast<std::size_t>(stride));
+        const std::int64_t index = tile * kTileRows + lane;
+        if (index < tensor.shape.front()) {
+            tensor.readRow(index, row.first(columns));
+            std::fill(row.begin() + static_cast<std::ptrdiff_t>(columns), row.end(), 0.0F);
+        } else {
+            std::fill(row.begin(), row.end(), 0.0F);
+        }
+    }
+}
+
+}  // namespace
+
+Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat format,
+                                       ThreadPool& pool, std::stop_token stop) {
+    QuantizedMatrix matrix;
+    matrix.format = format;
+    matrix.rows = tensor.shape.front();
+    matrix.columns = tensor.shape.back();
+    QLLAMA_TRY(auto memory, HostMemory::allocate(matrix.sizeBytes(), true, "the weights"));
+    auto* rowFactors = reinterpret_cast<float*>(memory->data() + matrix.tilesBytes());
+    const bool hasFactors = infoOf(format).hasRowFactors;
+    const std::int64_t stride = matrix.blocksPerRow() * kBlockColumns;
+    QLLAMA_CHECK(forEachInParallel(pool, matrix.tileCount(), stop, [&] {
+        return [&, panel = std::vector<float>(static_cast<std::size_t>(kTileRows * stride))](
+                   std::int64_t tile) mutable {
+            readPanel(tensor, tile, stride, panel);
+            quantizeTile(format, panel.data(), stride, matrix.columns,
+                         memory->data() + tile * matrix.tileBytes(),
+                         hasFactors ? rowFactors + tile * kTileRows * 2 : nullptr);
+        };
+    }));
+    tensor.releasePages();
+    matrix.tiles = memory->data();
+    matrix.rowFactors = hasFactors ? rowFactors : nullptr;
+    matrix.owner = std::move(memory);
+    return matrix;
+}
+
+Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
+                                           ThreadPool& pool, std::stop_token stop) {
+    if (const auto wanted = rowDType(precision, tensor.dtype))
+        return loadRows(tensor, *wanted, pool, stop);
+    QLLAMA_TRY(QuantizedMatrix matrix, quantizeTensor(tensor, *quantFormat(precision), pool, stop));
+    return std::unique_ptr<Matrix>(std::make_unique<TileMatrix>(std::move(matrix)));
 }
 
 }  // namespace qllama::cpu

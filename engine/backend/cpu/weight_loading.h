@@ -6,6 +6,7 @@
 
 #include "engine/backend/backend.h"
 #include "engine/common/thread_pool.h"
+#include "engine/quant/quantized_matrix.h"
 
 namespace qllama::cpu {
 
@@ -13,5 +14,10 @@ namespace qllama::cpu {
 // threads into memory of our own, after which the file's pages are given back.
 Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
                                            ThreadPool& pool, std::stop_token stop);
+
+// Rounds a tensor of any float type, a tile at a time on all threads; the file's pages are given
+// back as they are used up.
+Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat format,
+                                       ThreadPool& pool, std::stop_token stop);
 
 }  // namespace qllama::cpu

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <vector>
 
+#include "engine/backend/cpu/weight_loading.h"
+
 namespace qllama {
 namespace {
 
@@ -55,6 +57,12 @@ public:
     std::vector<float> values;
 };
 
+float rounded(float value, Precision precision) {
+    if (precision == Precision::F16) return halfToFloat(floatToHalf(value));
+    if (precision == Precision::BF16) return bfloat16ToFloat(floatToBfloat16(value));
+    return value;
+}
+
 void rotate(float* head, const float* rotation, std::int64_t headDim) {
     for (std::int64_t i = 0; i < headDim; i += 2) {
         const double real = head[i];
@@ -73,14 +81,21 @@ public:
     Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
                                                std::stop_token stop) override {
         auto matrix = std::make_unique<ReferenceMatrix>(tensor.shape.front(), tensor.shape.back());
+        QuantizedMatrix quantized;
+        if (const auto format = quantFormat(precision)) {
+            ThreadPool pool(1);
+            QLLAMA_TRY(quantized, cpu::quantizeTensor(tensor, *format, pool, stop));
+        }
         const auto columns = static_cast<std::size_t>(tensor.shape.back());
         for (std::int64_t row = 0; row < matrix->rows(); ++row) {
             if (stop.stop_requested()) return cancelledError();
             const std::span<float> out(matrix->values.data() + row * tensor.shape.back(), columns);
-            tensor.readRow(row, out);
-            if (precision == Precision::F16)
-                for (float& value : out)
-                    value = halfToFloat(floatToHalf(value));
+            if (quantized.tiles != nullptr)
+                quantized.dequantizeRow(row, out);
+            else
+                tensor.readRow(row, out);
+            for (float& value : out)
+                value = rounded(value, precision);
         }
         return std::unique_ptr<Matrix>(std::move(matrix));
     }

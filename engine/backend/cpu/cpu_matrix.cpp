@@ -1,0 +1,34 @@
+#include "engine/backend/cpu/cpu_matrix.h"
+
+#include <algorithm>
+
+namespace qllama::cpu {
+
+void RowMatrix::multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
+                         bool accumulate, GemmScratch& scratch) const {
+    if (x.n == 1) {
+        matvecRows(m_weights, begin, end, x.values, out, accumulate);
+        return;
+    }
+    for (std::int64_t row = begin; row < end; row += kPanelRows)
+        gemmPanel(m_weights, row, std::min(end, row + kPanelRows), x.values, x.n, out,
+                  m_weights.rows, accumulate, scratch);
+}
+
+void RowMatrix::readRow(std::int64_t row, float* out) const {
+    const std::int64_t rowBytes = m_weights.columns * sizeOf(m_weights.dtype);
+    widen(m_weights.dtype, static_cast<const std::byte*>(m_weights.data) + row * rowBytes,
+          m_weights.columns, out);
+}
+
+void TileMatrix::multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
+                          bool accumulate, GemmScratch&) const {
+    multiplyTiles(m_weights, begin / kTileRows, (end + kTileRows - 1) / kTileRows, *x.quantized,
+                  x.n, out, m_weights.rows, accumulate);
+}
+
+void TileMatrix::readRow(std::int64_t row, float* out) const {
+    m_weights.dequantizeRow(row, {out, static_cast<std::size_t>(m_weights.columns)});
+}
+
+}  // namespace qllama::cpu

@@ -1,0 +1,71 @@
+// The forms of a weight matrix on the CPU; a new one is a class here and a case in weight_loading.
+// Private to backend/cpu.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "engine/backend/backend.h"
+#include "engine/backend/cpu/kernels/quant_kernels.h"
+#include "engine/backend/cpu/kernels/row_kernels.h"
+#include "engine/quant/quantized_matrix.h"
+
+namespace qllama::cpu {
+
+// The right-hand side of a product: n rows of activations, also in 8 bits when a matrix wants them.
+struct Activations {
+    const float* values = nullptr;  // [n, columns]
+    std::int64_t n = 0;
+    const QuantizedActivations* quantized = nullptr;
+};
+
+class CpuMatrix : public Matrix {
+public:
+    // Portions of rows handed to threads are multiples of this.
+    [[nodiscard]] virtual std::int64_t rowGranularity() const = 0;
+    [[nodiscard]] virtual bool wantsQuantizedActivations() const { return false; }
+    // out[i * rows() + row] (= or +=) this[row, :] . x[i, :] for row in [begin, end). Each row's
+    // result depends on nothing but that row and x[i, :]. Called from several threads at once.
+    virtual void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
+                          bool accumulate, GemmScratch& scratch) const = 0;
+    virtual void readRow(std::int64_t row, float* out) const = 0;
+};
+
+// Rows one after the other, in the file's mapping or in memory of our own.
+class RowMatrix final : public CpuMatrix {
+public:
+    RowMatrix(RowMajorWeights weights, std::shared_ptr<const void> owner)
+        : m_weights(weights), m_owner(std::move(owner)) {}
+    [[nodiscard]] std::int64_t rows() const override { return m_weights.rows; }
+    [[nodiscard]] std::int64_t columns() const override { return m_weights.columns; }
+    [[nodiscard]] std::int64_t sizeBytes() const override {
+        return m_weights.rows * m_weights.columns * sizeOf(m_weights.dtype);
+    }
+    [[nodiscard]] std::int64_t rowGranularity() const override { return kPanelRows; }
+    void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
+                  bool accumulate, GemmScratch& scratch) const override;
+    void readRow(std::int64_t row, float* out) const override;
+
+private:
+    RowMajorWeights m_weights;
+    std::shared_ptr<const void> m_owner;
+};
+
+// Quantised tiles of 16 rows.
+class TileMatrix final : public CpuMatrix {
+public:
+    explicit TileMatrix(QuantizedMatrix weights) : m_weights(std::move(weights)) {}
+    [[nodiscard]] std::int64_t rows() const override { return m_weights.rows; }
+    [[nodiscard]] std::int64_t columns() const override { return m_weights.columns; }
+    [[nodiscard]] std::int64_t sizeBytes() const override { return m_weights.sizeBytes(); }
+    [[nodiscard]] std::int64_t rowGranularity() const override { return kTileRows; }
+    [[nodiscard]] bool wantsQuantizedActivations() const override { return true; }
+    void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
+                  bool accumulate, GemmScratch& scratch) const override;
+    void readRow(std::int64_t row, float* out) const override;
+
+private:
+    QuantizedMatrix m_weights;
+};
+
+}  // namespace qllama::cpu

@@ -1,0 +1,140 @@
+// Sums of products of 8-bit integers, as each x86 instruction set does them best. Included once a
+// target; QLLAMA_HAVE_INT8 says whether the target has them (others use plain loops).
+#if defined(QLLAMA_CPU_INT8_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef QLLAMA_CPU_INT8_INL_H
+#undef QLLAMA_CPU_INT8_INL_H
+#else
+#define QLLAMA_CPU_INT8_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+#undef QLLAMA_HAVE_INT8
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || \
+    HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
+#define QLLAMA_HAVE_INT8 1
+#else
+#define QLLAMA_HAVE_INT8 0
+#endif
+
+#if QLLAMA_HAVE_INT8
+HWY_BEFORE_NAMESPACE();
+#if HWY_TARGET == HWY_AVX3_DL
+#pragma GCC target("avx512vnni")  // the target has it, Highway's list of flags for it does not
+#endif
+namespace qllama::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using ByteTag = hn::ScalableTag<std::uint8_t>;
+using Bytes = hn::Vec<ByteTag>;
+using WordTag = hn::Repartition<std::int16_t, ByteTag>;
+using Words = hn::Vec<WordTag>;
+using IntTag = hn::Repartition<std::int32_t, ByteTag>;
+using Ints = hn::Vec<IntTag>;
+using RowFloatTag = hn::Repartition<float, ByteTag>;
+using RowFloats = hn::Vec<RowFloatTag>;
+
+// The same four activations beside every row: one 32-bit broadcast.
+HWY_INLINE Bytes BroadcastGroup(const std::int8_t* group) {
+    std::int32_t bits;
+    std::memcpy(&bits, group, sizeof bits);
+    return hn::BitCast(ByteTag(), hn::Set(IntTag(), bits));
+}
+
+// Words [i] = u[2i] * s[2i] + u[2i+1] * s[2i+1], u unsigned, s signed; saturates beyond 16 bits.
+HWY_INLINE Words MulPairs(Bytes u, Bytes s) {
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3
+    return Words{_mm512_maddubs_epi16(u.raw, s.raw)};
+#elif HWY_TARGET == HWY_AVX2
+    return Words{_mm256_maddubs_epi16(u.raw, s.raw)};
+#else
+    return Words{_mm_maddubs_epi16(u.raw, s.raw)};
+#endif
+}
+
+// Ints [i] = w[2i] + w[2i+1]
+HWY_INLINE Ints SumPairs(Words w) {
+    const Words ones = hn::Set(WordTag(), 1);
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3
+    return Ints{_mm512_madd_epi16(w.raw, ones.raw)};
+#elif HWY_TARGET == HWY_AVX2
+    return Ints{_mm256_madd_epi16(w.raw, ones.raw)};
+#else
+    return Ints{_mm_madd_epi16(w.raw, ones.raw)};
+#endif
+}
+
+// sum + the products of four signed weights of each row with four signed activations, both within
+// -127 .. 127.
+HWY_INLINE Ints AddSignedGroup(Ints sum, Bytes weights, Bytes activations) {
+#if HWY_TARGET == HWY_AVX3_DL
+    const auto negative = _mm512_movepi8_mask(weights.raw);
+    const auto turned =
+        _mm512_mask_sub_epi8(activations.raw, negative, _mm512_setzero_si512(), activations.raw);
+    return Ints{_mm512_dpbusd_epi32(sum.raw, _mm512_abs_epi8(weights.raw), turned)};
+#elif HWY_TARGET == HWY_AVX3
+    const auto negative = _mm512_movepi8_mask(weights.raw);
+    const auto turned =
+        _mm512_mask_sub_epi8(activations.raw, negative, _mm512_setzero_si512(), activations.raw);
+    return hn::Add(sum, SumPairs(MulPairs(Bytes{_mm512_abs_epi8(weights.raw)}, Bytes{turned})));
+#elif HWY_TARGET == HWY_AVX2
+    const Bytes sizes{_mm256_abs_epi8(weights.raw)};
+    const Bytes turned{_mm256_sign_epi8(activations.raw, weights.raw)};
+    return hn::Add(sum, SumPairs(MulPairs(sizes, turned)));
+#else
+    const Bytes sizes{_mm_abs_epi8(weights.raw)};
+    const Bytes turned{_mm_sign_epi8(activations.raw, weights.raw)};
+    return hn::Add(sum, SumPairs(MulPairs(sizes, turned)));
+#endif
+}
+
+// Collects products of unsigned 4-bit weights with signed activations: eight groups stay below
+// 8 * 2 * 15 * 127 = 30480 and fit 16 bits; VNNI adds to 32 bits at once.
+struct NibbleSum {
+#if HWY_TARGET == HWY_AVX3_DL
+    Ints sum;
+    HWY_INLINE void reset() { sum = hn::Zero(IntTag()); }
+    HWY_INLINE void add(Bytes weights, Bytes activations) {
+        sum = Ints{_mm512_dpbusd_epi32(sum.raw, weights.raw, activations.raw)};
+    }
+    HWY_INLINE Ints total() const {
+        return sum;
+    }
+#else
+    Words sum;
+    HWY_INLINE void reset() { sum = hn::Zero(WordTag()); }
+    HWY_INLINE void add(Bytes weights, Bytes activations) {
+        sum = hn::Add(sum, MulPairs(weights, activations));
+    }
+    HWY_INLINE Ints total() const {
+        return SumPairs(sum);
+    }
+#endif
+};
+
+// f16, unsigned or signed bytes of one vector's rows, as f32.
+HWY_INLINE RowFloats LoadHalves(const std::byte* source) {
+    const hn::Rebind<hwy::float16_t, RowFloatTag> halves;
+    return hn::PromoteTo(RowFloatTag(),
+                         hn::LoadU(halves, reinterpret_cast<const hwy::float16_t*>(source)));
+}
+
+HWY_INLINE RowFloats LoadUnsigned(const std::byte* source) {
+    const hn::Rebind<std::uint8_t, IntTag> bytes;
+    return hn::ConvertTo(
+        RowFloatTag(),
+        hn::PromoteTo(IntTag(), hn::LoadU(bytes, reinterpret_cast<const std::uint8_t*>(source))));
+}
+
+HWY_INLINE RowFloats LoadSigned(const std::byte* source) {
+    const hn::Rebind<std::int8_t, IntTag> bytes;
+    return hn::ConvertTo(
+        RowFloatTag(),
+        hn::PromoteTo(IntTag(), hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(source))));
+}
+
+}  // namespace qllama::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif  // QLLAMA_HAVE_INT8
+
+#endif

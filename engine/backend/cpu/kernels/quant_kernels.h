@@ -1,0 +1,35 @@
+// Products of quantised tiles (quant/quant_format.h) with activations that are rounded to 8 bits in
+// blocks of 32.
+//
+// Contract: y[row] = sum over blocks, in order, of scales * (exact integer sum of the block), in f32
+// with fused multiply-adds, so one token alone and the same token in a batch, on any number of
+// threads and on every instruction set with FMA, give bit-identical results.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/quant/quantized_matrix.h"
+
+namespace qllama::cpu {
+
+// n rows of `columns` activations: value = scale * q. Columns are padded with zeros to whole blocks.
+struct QuantizedActivations {
+    std::int64_t blocks = 0;          // a row
+    std::vector<std::int8_t> values;  // [n, blocks * 32]
+    std::vector<float> scales;        // [n, blocks]
+    std::vector<float> scaledSums;    // [n, blocks]: scale times the sum of the block's q
+};
+
+// Makes room for n rows, to be filled by quantizeRow (which may run on several threads).
+void resizeActivations(QuantizedActivations& activations, std::int64_t n, std::int64_t columns);
+void quantizeRow(const float* x, std::int64_t columns, std::int64_t row,
+                 QuantizedActivations& activations);
+
+// out[token * outStride + row] (= or +=) w[row, :] . x[token, :] for the rows of tiles
+// [beginTile, endTile) and all tokens [0, n).
+void multiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
+                   const QuantizedActivations& activations, std::int64_t n, float* out,
+                   std::int64_t outStride, bool accumulate);
+
+}  // namespace qllama::cpu

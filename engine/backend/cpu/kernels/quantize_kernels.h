@@ -1,0 +1,17 @@
+// Rounds weights to the formats of quant/quant_format.h, a tile of 16 rows at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/quant/quant_format.h"
+
+namespace qllama::cpu {
+
+// panel: [16][stride] f32, zero in missing rows and from `columns` up to the next whole block.
+// tile: blocks of the format, one after the other; rowFactors: [16][2] for formats that have them.
+// Scales and minima minimise the squared error of each block (see quantize_kernels.cpp).
+void quantizeTile(QuantFormat format, const float* panel, std::int64_t stride, std::int64_t columns,
+                  std::byte* tile, float* rowFactors);
+
+}  // namespace qllama::cpu

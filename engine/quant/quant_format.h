@@ -1,0 +1,40 @@
+// The quantised formats: what a block of weights looks like. One row in the table of
+// quant_format.cpp, one case in quantized_matrix.cpp and one pair of kernels for the next one.
+//
+// Both formats divide a matrix into tiles of 16 rows and these into blocks of 32 columns. The bytes
+// of a block hold four neighbouring columns of row 0, then of row 1, ... row 15: a vector register
+// meets one broadcast of four 8-bit activations and needs no sums across lanes.
+//
+//   q8, 544 bytes:  16 f16 scales, then 8 groups of 16 x 4 signed bytes
+//                   w = scale * q, q in -127 .. 127                                   8.5 bits/weight
+//   q4, 288 bytes:  16 unsigned bytes of scale, 16 signed bytes of minimum, then 4 groups of 16 x 4
+//                   bytes: the low half is column 4g + c, the high half column 16 + 4g + c
+//                   w = rowScale * scale * q + rowMinimum * minimum, q in 0 .. 15     4.5 bits/weight
+//
+// q4's row factors are two f32 a row. Missing rows and columns of the last tile and block are zero.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace qllama {
+
+enum class QuantFormat : std::uint8_t { Q8, Q4 };
+
+constexpr std::int64_t kTileRows = 16;
+constexpr std::int64_t kBlockColumns = 32;
+constexpr std::int64_t kGroupColumns = 4;
+constexpr std::int64_t kGroupBytes = kTileRows * kGroupColumns;
+
+struct QuantFormatInfo {
+    QuantFormat format;
+    std::string_view key;     // as the precision's
+    std::int64_t blockBytes;  // of one tile and 32 columns
+    bool hasRowFactors;
+};
+
+std::span<const QuantFormatInfo> quantFormats();
+const QuantFormatInfo& infoOf(QuantFormat format);
+
+}  // namespace qllama

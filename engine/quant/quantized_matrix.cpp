@@ -1,0 +1,48 @@
+#include "engine/quant/quantized_matrix.h"
+
+#include <cassert>
+#include <cstring>
+
+#include "engine/tensor/dtype.h"
+
+namespace qllama {
+namespace {
+
+std::int64_t groupOffset(std::int64_t lane, std::int64_t column) {
+    return column / kGroupColumns * kGroupBytes + lane * kGroupColumns + column % kGroupColumns;
+}
+
+float dequantizeQ8(const std::byte* block, std::int64_t lane, std::int64_t column) {
+    std::uint16_t scale;
+    std::memcpy(&scale, block + lane * 2, sizeof scale);
+    const auto value = static_cast<std::int8_t>(block[kTileRows * 2 + groupOffset(lane, column)]);
+    return halfToFloat(scale) * static_cast<float>(value);
+}
+
+float dequantizeQ4(const std::byte* block, std::int64_t lane, std::int64_t column,
+                   const float* factors) {
+    const auto scale = std::to_integer<int>(block[lane]);
+    const auto minimum = static_cast<std::int8_t>(block[kTileRows + lane]);
+    const std::byte pair = block[kTileRows * 2 + groupOffset(lane, column % (kBlockColumns / 2))];
+    const int value =
+        std::to_integer<int>(column < kBlockColumns / 2 ? pair & std::byte{15} : pair >> 4);
+    return factors[0] * static_cast<float>(scale) * static_cast<float>(value) +
+           factors[1] * static_cast<float>(minimum);
+}
+
+}  // namespace
+
+void QuantizedMatrix::dequantizeRow(std::int64_t row, std::span<float> out) const {
+    assert(row >= 0 && row < rows && static_cast<std::int64_t>(out.size()) == columns);
+    const std::int64_t lane = row % kTileRows;
+    const std::byte* tile = tiles + row / kTileRows * tileBytes();
+    for (std::int64_t column = 0; column < columns; ++column) {
+        const std::byte* block = tile + column / kBlockColumns * infoOf(format).blockBytes;
+        const std::int64_t inBlock = column % kBlockColumns;
+        out[static_cast<std::size_t>(column)] =
+            format == QuantFormat::Q8 ? dequantizeQ8(block, lane, inBlock)
+                                      : dequantizeQ4(block, lane, inBlock, rowFactors + row * 2);
+    }
+}
+
+}  // namespace qllama
