@@ -6,6 +6,8 @@
 #include <optional>
 #include <string_view>
 
+#include "engine/tokenizer/character_map.h"
+
 namespace qllama {
 namespace {
 
@@ -88,10 +90,14 @@ constexpr MixUp kMixUps[] = {
      "This is a GGUF model, not a tokenizer. Choose the file tokenizer.model."},
 };
 
-// The fields of sentencepiece's ModelProto (sentencepiece_model.proto) that every trainer writes.
+// Fields of sentencepiece's ModelProto (sentencepiece_model.proto); every trainer writes the first
+// three.
 constexpr std::uint64_t kPieces = 1;
 constexpr std::uint64_t kTrainerSpec = 2;
 constexpr std::uint64_t kNormalizerSpec = 3;
+constexpr std::uint64_t kDenormalizerSpec = 5;
+// Of NormalizerSpec.
+constexpr std::uint64_t kCharacterMap = 2;
 
 // Protocol buffers' base-128 number; moves `bytes` past it.
 std::optional<std::uint64_t> readVarint(std::span<const std::byte>& bytes) {
@@ -107,23 +113,44 @@ std::optional<std::uint64_t> readVarint(std::span<const std::byte>& bytes) {
     return std::nullopt;
 }
 
-// Moves `bytes` past the value of a field; false when it runs past the end or is no valid field.
-bool skipValue(std::uint64_t wireType, std::span<const std::byte>& bytes) {
+struct Field {
+    std::uint64_t number = 0;
+    std::span<const std::byte> content;  // of strings and messages; empty for numbers
+};
+
+// The field at the start of `bytes`, which it moves past it; empty when it runs past the end or is
+// no valid field (groups, which protocol buffers gave up long ago, count as none).
+std::optional<Field> readField(std::span<const std::byte>& bytes) {
+    const auto tag = readVarint(bytes);
+    if (!tag) return std::nullopt;
+    Field field{*tag >> 3, {}};
+    const std::uint64_t wireType = *tag & 7U;
+    if (wireType == 0) return readVarint(bytes) ? std::optional(field) : std::nullopt;
     std::uint64_t size = 0;
-    if (wireType == 0) return readVarint(bytes).has_value();
     if (wireType == 1) {
         size = 8;
     } else if (wireType == 5) {
         size = 4;
     } else if (wireType == 2) {
         const auto length = readVarint(bytes);
-        if (!length) return false;
+        if (!length) return std::nullopt;
         size = *length;
     } else {
-        return false;
+        return std::nullopt;
     }
-    if (size > bytes.size()) return false;
+    if (size > bytes.size()) return std::nullopt;
+    if (wireType == 2) field.content = bytes.first(static_cast<std::size_t>(size));
     bytes = bytes.subspan(static_cast<std::size_t>(size));
+    return field;
+}
+
+// Of a NormalizerSpec message.
+bool hasSoundCharacterMap(std::span<const std::byte> specification) {
+    while (!specification.empty()) {
+        const auto field = readField(specification);
+        if (!field) return false;
+        if (field->number == kCharacterMap && !isSoundCharacterMap(field->content)) return false;
+    }
     return true;
 }
 
@@ -147,11 +174,17 @@ Result<void> checkTokenizerFile(std::span<const std::byte> bytes) {
     bool hasTrainer = false;
     bool hasNormalizer = false;
     while (!bytes.empty()) {
-        const auto tag = readVarint(bytes);
-        if (!tag || !skipValue(*tag & 7U, bytes)) return notSentencepiece();
-        hasPieces |= *tag >> 3 == kPieces;
-        hasTrainer |= *tag >> 3 == kTrainerSpec;
-        hasNormalizer |= *tag >> 3 == kNormalizerSpec;
+        const auto field = readField(bytes);
+        if (!field) return notSentencepiece();
+        hasPieces |= field->number == kPieces;
+        hasTrainer |= field->number == kTrainerSpec;
+        hasNormalizer |= field->number == kNormalizerSpec;
+        if ((field->number == kNormalizerSpec || field->number == kDenormalizerSpec) &&
+            !hasSoundCharacterMap(field->content))
+            return Error{ErrorCode::InvalidFile,
+                         "The tokenizer's character map is damaged. Copy or download "
+                         "tokenizer.model again.",
+                         {}};
     }
     if (!hasPieces) return notSentencepiece();
     if (!hasTrainer || !hasNormalizer)
