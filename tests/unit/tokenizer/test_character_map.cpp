@@ -157,7 +157,7 @@ void TestCharacterMap::unreachableUnitsDoNotMatter() {
 
 // No pattern may lead the check itself astray (run under AddressSanitizer).
 void TestCharacterMap::everyByteOfARealTrieMayBeAnything() {
-    const std::vector<std::byte> whole = chainOfMatches(3).bytes();
+    const std::vector<std::byte> whole = chainOfMatches(1).bytes();
     for (std::size_t place = 0; place < whole.size(); ++place)
         for (const int change : {0x01, 0x80, 0xFF}) {
             std::vector<std::byte> bytes = whole;
