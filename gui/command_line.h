@@ -8,13 +8,14 @@
 #include <span>
 #include <string>
 
+#include "engine/session/benchmark.h"
 #include "engine/session/generation_types.h"
 #include "engine/session/model_loader.h"
 
 namespace qllama {
 
 enum class ColorMode { Auto, Always, Never };
-enum class TerminalAction { Generate, Inspect, ListDevices, Version, Help };
+enum class TerminalAction { Generate, Inspect, Benchmark, ListDevices, Version, Help };
 
 struct CommandLine {
     TerminalAction action = TerminalAction::Generate;
@@ -24,6 +25,7 @@ struct CommandLine {
     LoadRequest load;
     bool hasModel = false;
     GenerationRequest generation;
+    BenchmarkOptions benchmark;
     bool hasPrompt = false;                           // --prompt was given, perhaps empty
     std::optional<std::filesystem::path> promptFile;  // "-" is standard input; see prompt_file.h
     std::optional<std::filesystem::path> inspectPath;

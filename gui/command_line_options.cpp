@@ -1,12 +1,12 @@
 #include "gui/command_line_options.h"
 
-#include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 
 #include "engine/backend/precision.h"
 #include "engine/sampling/sampler.h"
+#include "gui/option_values.h"
 
 namespace qllama {
 namespace {
@@ -21,29 +21,6 @@ constexpr int kMaximumThreads = 1024;                            // more is a sl
 constexpr int kMaximumDeviceNumber = 99;                         // likewise
 constexpr std::int64_t kMaximumContext = std::int64_t{1} << 20;  // what the engine accepts
 constexpr std::int64_t kMaximumTokens = std::numeric_limits<std::int32_t>::max();
-
-// Strict: the whole text is the number, no sign but '-', no spaces.
-template <typename Number>
-bool parseNumber(const std::string& text, Number& number) {
-    const char* end = text.data() + text.size();
-    const auto [stop, problem] = std::from_chars(text.data(), end, number);
-    return problem == std::errc() && stop == end;
-}
-
-std::string quoted(const std::string& text) {
-    return "'" + text + "'";
-}
-
-template <typename Integer>
-std::string parseWhole(const std::string& text, Integer minimum, Integer maximum, Integer& number) {
-    Integer parsed = 0;
-    if (parseNumber(text, parsed) && parsed >= minimum && parsed <= maximum) {
-        number = parsed;
-        return {};
-    }
-    return "needs a whole number from " + std::to_string(minimum) + " to " +
-           std::to_string(maximum) + ", not " + quoted(text);
-}
 
 std::string numberText(double number, int decimals) {
     std::string text = QString::number(number, 'f', decimals).toStdString();
@@ -70,12 +47,6 @@ std::string applySampler(const SamplerParameter& parameter, SamplerSettings& set
     }
     return std::string(whole ? "needs a whole number " : "needs a number ") + rangeText(parameter) +
            ", not " + quoted(text);
-}
-
-std::string parsePath(const std::string& text, std::filesystem::path& path) {
-    if (text.empty()) return "needs a path, not an empty text";
-    path = text;
-    return {};
 }
 
 std::string parseDevice(const std::string& text, std::string& device) {
@@ -114,14 +85,6 @@ std::string parseColor(const std::string& text, ColorMode& color) {
     } else {
         return "takes auto, always or never, not " + quoted(text);
     }
-    return {};
-}
-
-// Exactly one action; --headless is none by itself, it only chooses the terminal.
-std::string setAction(CommandLine& commandLine, TerminalAction action) {
-    if (commandLine.action != TerminalAction::Generate && commandLine.action != action)
-        return "cannot be combined with another request for information";
-    commandLine.action = action;
     return {};
 }
 
@@ -360,6 +323,7 @@ std::span<const CommandLineOption> commandLineOptions() {
         addPromptOptions(made);
         addSamplingOptions(made);
         addTerminalOptions(made);
+        addMeasurementOptions(made);
         addInformationOptions(made);
         return made;
     }();

@@ -23,6 +23,9 @@ struct CommandLineOption {
     std::function<std::string(CommandLine& commandLine, const std::string& value)> apply;
 };
 
+// Benchmarks; in a file of their own.
+void addMeasurementOptions(std::vector<CommandLineOption>& options);
+
 // In the order of the help. The sampler's options come from samplerParameters().
 std::span<const CommandLineOption> commandLineOptions();
 const CommandLineOption* findCommandLineOption(std::string_view name);  // nullptr: no such name

@@ -63,16 +63,21 @@ Spread spreadOf(std::vector<double> values) {
     return {median, values.front(), values.back()};
 }
 
-Result<BenchmarkReport> runBenchmark(LoadedModel& model, const BenchmarkOptions& options,
-                                     const std::function<void(int)>& progress,
-                                     std::stop_token stop) {
+Result<BenchmarkReport> benchmark(LoadedModel& model, const BenchmarkOptions& options,
+                                  const std::function<void(int)>& progress, std::stop_token stop) {
     Transformer& transformer = *model.transformer;
     QLLAMA_CHECK(checkFits(transformer, options));
     QLLAMA_TRY(auto probe, cpu::BandwidthProbe::create(model.info.threadCount));
     const std::int64_t vocabulary = transformer.config().vocabularySize;
-    const auto prompt = randomTokens(options.promptTokens, vocabulary);
+    const auto prompt = options.promptText.empty() ? randomTokens(options.promptTokens, vocabulary)
+                                                   : model.tokenizer->encode(options.promptText);
     const auto past = randomTokens(options.depth, vocabulary);
     const auto generated = randomTokens(options.generatedTokens, vocabulary);
+
+    // Generation goes on from the depth asked for, or from the prompt's end if it is a text.
+    const std::int64_t start = options.promptText.empty() || options.depth > 0
+                                   ? options.depth
+                                   : static_cast<std::int64_t>(prompt.size());
 
     std::vector<double> prefill;
     std::vector<double> decode;
@@ -84,9 +89,9 @@ Result<BenchmarkReport> runBenchmark(LoadedModel& model, const BenchmarkOptions&
             QLLAMA_TRY(const double speed, measurePrefill(transformer, prompt, stop));
             prefill.push_back(speed);
         }
-        transformer.truncate(0);
+        if (options.depth > 0) transformer.truncate(0);
         if (!past.empty()) QLLAMA_CHECK(transformer.forward(past, {}, stop));
-        QLLAMA_TRY(const double ms, measureDecode(transformer, options.depth, generated, stop));
+        QLLAMA_TRY(const double ms, measureDecode(transformer, start, generated, stop));
         decode.push_back(ms);
         if (repetition < 0) {
             prefill.clear();
@@ -100,9 +105,10 @@ Result<BenchmarkReport> runBenchmark(LoadedModel& model, const BenchmarkOptions&
 
     BenchmarkReport report;
     report.options = options;
+    report.promptTokens = static_cast<std::int64_t>(prompt.size());
     if (!prefill.empty()) report.promptTokensPerSecond = spreadOf(prefill);
     report.msPerToken = spreadOf(decode);
-    const std::int64_t meanDepth = options.depth + options.generatedTokens / 2;
+    const std::int64_t meanDepth = start + options.generatedTokens / 2;
     report.bytesPerToken = transformer.bytesPerToken() +
                            transformer.kvCacheBytes() / transformer.contextLength() * meanDepth;
     report.bandwidthGbPerSecond = spreadOf(bandwidth).median;

@@ -96,9 +96,12 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     const Clock::time_point start = Clock::now();
     auto model = std::make_unique<LoadedModel>();
     QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(request.location, stop));
-    QLLAMA_TRY(model->tokenizer, openTokenizer(checkpoint));
-    QLLAMA_TRY(const LlamaConfig config,
-               resolveConfig(checkpoint, model->tokenizer->vocabularySize()));
+    std::optional<std::int64_t> vocabulary;
+    if (request.needsTokenizer) {
+        QLLAMA_TRY(model->tokenizer, openTokenizer(checkpoint));
+        vocabulary = model->tokenizer->vocabularySize();
+    }
+    QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, vocabulary));
     QLLAMA_TRY(const std::int64_t contextLength, contextLengthFor(request, config));
     QLLAMA_TRY(model->backend, createBackend(deviceFor(request),
                                              BackendOptions{.threadCount = request.threadCount}));

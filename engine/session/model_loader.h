@@ -20,7 +20,8 @@ struct LoadRequest {
     CheckpointLocation location;
     std::string device = "cpu";  // "cpu", "auto", "opencl:N"
     Precision precision = Precision::Source;
-    int threadCount = 0;                        // 0: physical cores
+    int threadCount = 0;         // 0: physical cores
+    bool needsTokenizer = true;  // false: LoadedModel::tokenizer stays empty (benchmarks)
     std::optional<std::int64_t> contextLength;  // empty: what the model says, else 2048
     std::optional<KvPrecision> kvPrecision;     // empty: automaticKvPrecision()
 };

@@ -1,6 +1,7 @@
 #include "gui/terminal/terminal.h"
 
 #include "gui/command_line.h"
+#include "gui/terminal/benchmark.h"
 #include "gui/terminal/describe.h"
 #include "gui/terminal/exit_code.h"
 #include "gui/terminal/generate.h"
@@ -37,6 +38,8 @@ int runTerminal(int argc, char** argv) {
             return runGenerate(commandLine);
         case TerminalAction::Inspect:
             return runInspect(commandLine);
+        case TerminalAction::Benchmark:
+            return runBenchmark(commandLine);
         case TerminalAction::ListDevices:
             return runListDevices(commandLine);
         case TerminalAction::Version:

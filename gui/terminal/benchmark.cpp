@@ -1,0 +1,119 @@
+#include "gui/terminal/benchmark.h"
+
+#include <exception>
+
+#include "gui/demo_model.h"
+#include "gui/terminal/exit_code.h"
+#include "gui/terminal/interrupt_watcher.h"
+#include "gui/terminal/json_object.h"
+#include "gui/terminal/output.h"
+#include "gui/terminal/text_table.h"
+
+namespace qllama {
+namespace {
+
+struct Measured {
+    ModelInfo model;
+    BenchmarkReport report;
+};
+
+Result<Measured> measure(const CommandLine& commandLine, std::stop_token stop) {
+    LoadRequest load = commandLine.load;
+    load.needsTokenizer = !commandLine.benchmark.promptText.empty();
+    if (!commandLine.hasModel) {
+        const auto demo = demoModelFolder();
+        if (!demo)
+            return Error{ErrorCode::NotFound,
+                         "The demo model was not found; name a model with --model PATH.",
+                         {}};
+        load.location.model = *demo;
+    }
+    QLLAMA_TRY(const auto model, loadModel(load, {}, stop));
+    QLLAMA_TRY(BenchmarkReport report, benchmark(*model, commandLine.benchmark, {}, stop));
+    return Measured{model->info, std::move(report)};
+}
+
+Result<Measured> measureCatching(const CommandLine& commandLine, std::stop_token stop) {
+    try {
+        return measure(commandLine, std::move(stop));
+    } catch (const std::exception& problem) {
+        return Error{ErrorCode::OutOfMemory, std::string("Out of memory: ") + problem.what(), {}};
+    }
+}
+
+JsonObject spreadObject(const Spread& spread) {
+    return JsonObject()
+        .add("median", spread.median)
+        .add("min", spread.minimum)
+        .add("max", spread.maximum);
+}
+
+std::string jsonLine(const Measured& measured) {
+    const BenchmarkReport& report = measured.report;
+    JsonObject object;
+    object.add("event", "bench")
+        .add("name", measured.model.name)
+        .add("precision", measured.model.precision)
+        .add("device", measured.model.device.id)
+        .add("threads", measured.model.threadCount)
+        .add("prompt_tokens", report.promptTokens)
+        .add("generated_tokens", report.options.generatedTokens)
+        .add("depth", report.options.depth)
+        .add("repetitions", report.options.repetitions);
+    if (report.promptTokens > 0) {
+        object.add("prompt_tokens_per_second", spreadObject(report.promptTokensPerSecond));
+    } else {
+        object.addNull("prompt_tokens_per_second");
+    }
+    object.add("ms_per_token", spreadObject(report.msPerToken))
+        .add("bytes_per_token", report.bytesPerToken)
+        .add("bandwidth_gb_per_s", report.bandwidthGbPerSecond)
+        .add("fraction_of_bandwidth", report.fractionOfBandwidth);
+    return object.text() + "\n";
+}
+
+std::string number(double value, int decimals) {
+    return QString::number(value, 'f', decimals).toStdString();
+}
+
+TextRow spreadRow(const char* name, const Spread& spread, const char* unit) {
+    return {name, number(spread.median, 2) + " " + unit,
+            "(" + number(spread.minimum, 2) + " to " + number(spread.maximum, 2) + ")"};
+}
+
+std::string plainText(const Measured& measured) {
+    const BenchmarkReport& report = measured.report;
+    const double readGbPerSecond =
+        static_cast<double>(report.bytesPerToken) / 1e6 / report.msPerToken.median;
+    std::vector<TextRow> rows;
+    rows.push_back({"Model", measured.model.name + ", " + measured.model.precision + ", " +
+                                 measured.model.device.id + ", " +
+                                 std::to_string(measured.model.threadCount) + " threads"});
+    if (report.promptTokens > 0)
+        rows.push_back(spreadRow("Prompt", report.promptTokensPerSecond, "tokens/s"));
+    rows.push_back(spreadRow("Generation", report.msPerToken, "ms/token"));
+    rows.push_back({"Read", number(static_cast<double>(report.bytesPerToken) / 1e6, 1) +
+                                " MB a token, " + number(readGbPerSecond, 1) + " GB/s"});
+    rows.push_back({"Bandwidth", number(report.bandwidthGbPerSecond, 1) + " GB/s measured, " +
+                                     number(report.fractionOfBandwidth * 100, 1) + " % used"});
+    return textTable(rows);
+}
+
+}  // namespace
+
+int runBenchmark(const CommandLine& commandLine) {
+    std::stop_source stop;
+    StandardOutput output(stop);
+    const InterruptWatcher watcher(stop);
+    const Result<Measured> measured = measureCatching(commandLine, stop.get_token());
+    if (!measured) {
+        const std::string message = measured.error().text();
+        if (commandLine.json) output.write(jsonErrorLine(message));
+        printError(message);
+        return kExitFailed;
+    }
+    output.write(commandLine.json ? jsonLine(measured.value()) : plainText(measured.value()));
+    return output.problem().empty() ? kExitDone : kExitFailed;
+}
+
+}  // namespace qllama
