@@ -239,6 +239,50 @@ def unzip(path, folder):
     os.remove(path)
 
 
+def assembled_forms(key, tensor):
+    """The ways in which old and new versions of torch describe a tensor, apart from this one's."""
+    call, function, numbers = assembler.call, assembler.function, assembler.numbers
+    count, shape, strides = tensor.numel(), tensor.shape, tensor.stride()
+    plain = assembler.tensor(assembler.storage(key, count), 0, shape, strides)
+    size = call(function("torch", "Size"), numbers(shape))
+    untyped = assembler.tuple_of(assembler.text("storage"),
+                                 function("torch.storage", "UntypedStorage"), assembler.text(key),
+                                 assembler.text("cpu"), assembler.number(4 * count)) + b"Q"
+    utils = "torch._utils"
+    hooks = assembler.call(function("collections", "OrderedDict"))
+    rest = (b"\x89", hooks)
+    return [
+        call(function(utils, "_rebuild_tensor"), assembler.storage(key, count),
+             assembler.number(0), size, numbers(strides)),
+        call(function(utils, "_rebuild_tensor_v3"), untyped, assembler.number(0), numbers(shape),
+             numbers(strides), *rest, function("torch", "float32"), b"}"),
+        call(function(utils, "_rebuild_parameter_with_state"), plain, b"\x88", hooks, b"}"),
+        call(function("torch._tensor", "_rebuild_from_type_v2"),
+             function(utils, "_rebuild_tensor_v2"), function("torch", "Tensor"),
+             assembler.tuple_of(assembler.storage(key, count), assembler.number(0),
+                                numbers(shape), numbers(strides), *rest), b"}"),
+    ]
+
+
+def write_assembled(writer):
+    """Files of other versions of torch than the one at hand, put together by hand."""
+    tensors = model()
+    forms = []
+    members = {"byteorder": b"little", ".format_version": b"1", "version": b"3\n"}
+    for index, (name, tensor) in enumerate(tensors.items()):
+        forms.append((name, assembled_forms(str(index), tensor)[index % 4]))
+        members[f"data/{index}"] = tensor.numpy().tobytes()
+    # Python 2 gave an OrderedDict its entries as a list of lists.
+    pairs = b"".join(b"](" + assembler.text(name) + value + b"e" for name, value in forms)
+    ordered = assembler.call(assembler.function("collections", "OrderedDict"), b"](" + pairs + b"e")
+    for case, root in (("newer-torch", assembler.dictionary(forms)), ("python-2", ordered)):
+        path = os.path.join(writer.folder(case), "consolidated.00.pth")
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in {"data.pkl": assembler.pickle(root), **members}.items():
+                archive.writestr("archive/" + member, content)
+        writer.expect(case, tensors)
+
+
 def write_large(writer, rows, columns):
     """Two f16 matrices, nearly all of them a hole in the file; the last four values are 1 to 4."""
     folder = writer.folder("large")
@@ -263,6 +307,7 @@ def main():
     write_containers(writer)
     write_shards(writer)
     write_archives(writer)
+    write_assembled(writer)
     write_large(writer, rows=1 << 20, columns=3 << 10)  # 6 GiB each, beyond 32 bits in every way
 
 
