@@ -80,7 +80,8 @@ build_preset() {
         say "Configuring build/$preset"
         cmake --preset "$preset" -S "$root" -B "$folder" "${launcher[@]}" >&2
     fi
-    local targets=()
-    [[ $# -gt 0 ]] && targets=(--target "$@")
-    cmake --build "$folder" --parallel "$(nproc)" "${targets[@]}" >&2
+    # Silent when nothing has changed, so that a second run shows the program's own words only.
+    ninja -C "$folder" -n "$@" 2>/dev/null | grep --quiet 'no work to do' && return
+    say "Building build/$preset"
+    ninja -C "$folder" -j "$(nproc)" "$@" >&2
 }

@@ -20,7 +20,7 @@ install_missing "${build_packages[@]}" "${run_packages[@]}"
 build_preset release qllama
 
 if [[ -z ${DISPLAY:-} && -z ${WAYLAND_DISPLAY:-} ]] &&
-    ! has_argument --headless --inspect --list-devices --version -v --help -h; then
+    ! has_argument --headless --inspect --bench --bench-seed --list-devices --version -v --help -h; then
     say "There is no display to open the window on: generating in the terminal instead."
     arguments+=(--headless)
     has_argument --prompt --prompt-file || arguments+=(--prompt "Once upon a time")
