@@ -93,7 +93,9 @@ HWY_INLINE Ints AddSignedGroup(Ints sum, Bytes weights, Bytes activations) {
 struct NibbleSum {
 #if HWY_TARGET == HWY_AVX3_DL
     Ints sum;
-    HWY_INLINE void reset() { sum = hn::Zero(IntTag()); }
+    HWY_INLINE void reset() {
+        sum = hn::Zero(IntTag());
+    }
     HWY_INLINE void add(Bytes weights, Bytes activations) {
         sum = Ints{_mm512_dpbusd_epi32(sum.raw, weights.raw, activations.raw)};
     }
@@ -102,7 +104,9 @@ struct NibbleSum {
     }
 #else
     Words sum;
-    HWY_INLINE void reset() { sum = hn::Zero(WordTag()); }
+    HWY_INLINE void reset() {
+        sum = hn::Zero(WordTag());
+    }
     HWY_INLINE void add(Bytes weights, Bytes activations) {
         sum = hn::Add(sum, MulPairs(weights, activations));
     }

@@ -79,7 +79,8 @@ HWY_INLINE void AddBlockQ4(const std::byte* block, std::int64_t row, const Token
         reinterpret_cast<const std::uint8_t*>(block) + kTileRows * 2 + row * kGroupColumns;
     const Bytes lowHalf = hn::Set(ByteTag(), 15);
     NibbleSum nibbles[kTokens];
-    for (int t = 0; t < kTokens; ++t) nibbles[t].reset();
+    for (int t = 0; t < kTokens; ++t)
+        nibbles[t].reset();
     for (std::int64_t group = 0; group < kGroups / 2; ++group) {
         const Bytes pairs = hn::LoadU(ByteTag(), weights + group * kGroupBytes);
         const Bytes low = hn::And(pairs, lowHalf);
