@@ -27,7 +27,7 @@ LoadPanel::LoadPanel(QWidget* parent)
       m_precision(new CalmComboBox(this)),
       m_threads(new CalmSpinBox(this)),
       m_context(new CalmSpinBox(this)),
-      m_apply(new QPushButton(tr("Load Again with These"), this)) {
+      m_apply(new QPushButton(tr("Apply and Reload"), this)) {
     setupFields();
     setupLayout();
     readFrom(LoadRequest());

@@ -116,7 +116,8 @@ void LoadPresenter::showFailure(const Error& error) {
     updateModel();
     if (error.code == ErrorCode::Cancelled) return;
     Message message;
-    message.text = toQString(error.message);
+    message.text = tr("%1 could not be loaded. %2")
+                       .arg(displayName(m_running.location), toQString(error.message));
     message.details = tr("Model: %1").arg(pathText(m_running.location.model));
     if (!error.where.empty())
         message.details += u'\n' + tr("Where: %1").arg(toQString(error.where));

@@ -8,7 +8,6 @@
 #include <QHBoxLayout>
 #include <QMenuBar>
 #include <QMimeData>
-#include <QPushButton>
 #include <QSaveFile>
 #include <QSplitter>
 #include <QStatusBar>
@@ -19,6 +18,8 @@
 #include "gui/prompt_file.h"
 #include "gui/window/about_box.h"
 #include "gui/window/activity_bar.h"
+#include "gui/window/buttons.h"
+#include "gui/window/color_legend.h"
 #include "gui/window/device_menu.h"
 #include "gui/window/load_presenter.h"
 #include "gui/window/message_bar.h"
@@ -38,13 +39,15 @@
 namespace qllama {
 namespace {
 
-QPushButton* buttonFor(QAction* action, const char* name, QWidget* parent) {
-    auto* button = new QPushButton(action->icon(), action->text(), parent);
+constexpr int kMostDevicePixels = 200;
+constexpr int kMostTextSteps = 12;
+
+template <typename Button>
+Button* buttonFor(QAction* action, const char* name, QWidget* parent) {
+    auto* button = new Button(parent);
     button->setObjectName(QLatin1String(name));
-    button->setToolTip(action->toolTip());
-    button->setEnabled(action->isEnabled());
-    QObject::connect(button, &QPushButton::clicked, action, &QAction::trigger);
-    QObject::connect(action, &QAction::enabledChanged, button, &QPushButton::setEnabled);
+    button->setIcon(action->icon());
+    followAction(button, action);
     return button;
 }
 
@@ -115,6 +118,9 @@ void MainWindow::setupMenus() {
     view->addAction(m_actions->tokenColors);
     QMenu* themes = view->addMenu(tr("&Appearance"));
     themes->addActions(m_actions->themes->actions());
+    view->addSeparator();
+    view->addActions({m_actions->largerText, m_actions->smallerText, m_actions->normalText});
+    view->addSeparator();
     QMenu* model = menuBar()->addMenu(tr("&Model"));
     model->addActions({m_actions->generate, m_actions->stop});
     model->addSeparator();
@@ -131,18 +137,17 @@ void MainWindow::setupToolBar() {
     bar->setMovable(false);
     bar->setContextMenuPolicy(Qt::PreventContextMenu);
     bar->setIconSize(QSize(16, 16));
-    m_deviceButton = new QToolButton(bar);
+    m_deviceButton = new MenuButton(bar);
     m_deviceButton->setObjectName(QStringLiteral("deviceButton"));
     m_deviceButton->setIcon(symbolicIcon(QStringLiteral("device")));
-    m_deviceButton->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
-    m_deviceButton->setPopupMode(QToolButton::InstantPopup);
-    m_deviceButton->setFocusPolicy(Qt::TabFocus);
     m_deviceButton->setMenu(m_deviceMenu);
     bar->addWidget(m_picker);
     bar->addWidget(m_deviceButton);
     auto* spacer = new QWidget(bar);
     spacer->setSizePolicy(QSizePolicy::Expanding, QSizePolicy::Preferred);
     bar->addWidget(spacer);
+    QAction* legend = bar->addWidget(new ColorLegend(bar));
+    connect(m_actions->tokenColors, &QAction::toggled, legend, &QAction::setVisible);
     bar->addActions({m_actions->tokenColors, m_actions->copyOutput, m_actions->saveOutput,
                      m_actions->clearOutput});
     bar->addSeparator();
@@ -153,9 +158,10 @@ void MainWindow::setupLayout() {
     splitter->setObjectName(QStringLiteral("splitter"));
     splitter->addWidget(m_output);
     splitter->addWidget(createPromptArea());
-    splitter->setStretchFactor(0, 3);
-    splitter->setStretchFactor(1, 1);
+    splitter->setStretchFactor(0, 1);
+    splitter->setStretchFactor(1, 0);
     splitter->setChildrenCollapsible(false);
+    splitter->setSizes({500, 170});
     auto* center = new QWidget(this);
     auto* column = new QVBoxLayout(center);
     column->setContentsMargins(8, 8, 8, 4);
@@ -166,6 +172,7 @@ void MainWindow::setupLayout() {
     m_panelDock = new QDockWidget(tr("Settings"), this);
     m_panelDock->setObjectName(QStringLiteral("settingsDock"));
     m_panelDock->setWidget(m_panel);
+    m_panelDock->setTitleBarWidget(new QWidget(m_panelDock));  // the tool bar shows and hides it
     addDockWidget(Qt::RightDockWidgetArea, m_panelDock);
     QAction* toggle = m_panelDock->toggleViewAction();
     toggle->setText(tr("&Settings Panel"));
@@ -190,8 +197,10 @@ QWidget* MainWindow::createPromptArea() {
     m_prompt->addHeaderWidget(open);
     auto* row = new QHBoxLayout;
     row->addWidget(m_activity, 1);
-    row->addWidget(buttonFor(m_actions->stop, "stopButton", area));
-    row->addWidget(buttonFor(m_actions->generate, "generateButton", area));
+    row->addWidget(buttonFor<QPushButton>(m_actions->stop, "stopButton", area));
+    auto* generate = buttonFor<PrimaryButton>(m_actions->generate, "generateButton", area);
+    generate->setIcon(symbolicIcon(QStringLiteral("generate"), QPalette::HighlightedText));
+    row->addWidget(generate);
     auto* column = new QVBoxLayout(area);
     column->setContentsMargins(0, 4, 0, 0);
     column->addWidget(m_prompt, 1);
@@ -230,6 +239,11 @@ void MainWindow::connectActions() {
 }
 
 void MainWindow::connectOutputActions() {
+    connect(m_actions->largerText, &QAction::triggered, this,
+            [this] { setTextSteps(m_textSteps + 1); });
+    connect(m_actions->smallerText, &QAction::triggered, this,
+            [this] { setTextSteps(m_textSteps - 1); });
+    connect(m_actions->normalText, &QAction::triggered, this, [this] { setTextSteps(0); });
     connect(m_actions->tokenColors, &QAction::toggled, m_output, &OutputView::setTokenColors);
     connect(m_actions->copyOutput, &QAction::triggered, m_output, &OutputView::copyText);
     connect(m_actions->clearOutput, &QAction::triggered, m_output, &OutputView::clearRuns);
@@ -284,7 +298,7 @@ void MainWindow::updateState() {
     m_actions->generate->setEnabled(state == State::Ready);
     m_actions->stop->setEnabled(busy);
     m_actions->unload->setEnabled(hasModel);
-    m_output->setPlaceholderText(
+    m_output->setHint(
         hasModel || state == State::Loading
             ? tr("Write a prompt below and press Generate. The text appears here as the model "
                  "writes it.")
@@ -352,9 +366,18 @@ void MainWindow::dropFiles(const QMimeData& data, bool onPrompt) {
                              .action = {}});
 }
 
+// In points from the size at which a page of text reads well, a little above that of the controls.
+void MainWindow::setTextSteps(int steps) {
+    m_textSteps = qBound(-kMostTextSteps, steps, kMostTextSteps);
+    QFont text = font();
+    text.setPointSizeF(qMax(4.0, text.pointSizeF() + 1 + m_textSteps));
+    m_output->setFont(text);
+    m_prompt->textEdit()->setFont(text);
+}
+
 void MainWindow::showDeviceName() {
     const QString name = m_deviceMenu->currentName();
-    m_deviceButton->setText(withoutShortcuts(fontMetrics().elidedText(name, Qt::ElideMiddle, 180)));
+    m_deviceButton->setName(name, kMostDevicePixels);
     m_deviceButton->setToolTip(tr("Device: %1. Click to choose another one.").arg(name));
     m_deviceButton->setAccessibleName(tr("Device: %1").arg(name));
 }
@@ -370,6 +393,7 @@ void MainWindow::restoreSettings() {
     const QString theme = settings.value(QStringLiteral("window/theme")).toString();
     for (QAction* action : m_actions->themes->actions())
         if (action->data().toString() == theme) action->trigger();
+    setTextSteps(settings.value(QStringLiteral("window/textSteps")).toInt());
     m_panel->setGenerationSettings(restoreGeneration(settings));
     m_prompt->setPrompt(
         settings.value(QStringLiteral("prompt"), tr("Once upon a time")).toString().toStdString());
@@ -382,6 +406,7 @@ void MainWindow::saveSettings() {
     settings.setValue(QStringLiteral("window/splitter"),
                       findChild<QSplitter*>(QStringLiteral("splitter"))->saveState());
     settings.setValue(QStringLiteral("window/tokenColors"), m_actions->tokenColors->isChecked());
+    settings.setValue(QStringLiteral("window/textSteps"), m_textSteps);
     settings.setValue(QStringLiteral("window/theme"), m_actions->themes->checkedAction()->data());
     if (m_prompt->sourceFile().isEmpty())
         settings.setValue(QStringLiteral("prompt"), toQString(m_prompt->prompt()));

@@ -15,13 +15,13 @@
 
 class QDockWidget;
 class QMimeData;
-class QToolButton;
 
 namespace qllama {
 
 class ActivityBar;
 class DeviceMenu;
 class LoadPresenter;
+class MenuButton;
 class MessageBar;
 class ModelPicker;
 class OutputView;
@@ -82,6 +82,7 @@ private:
     void openPromptFile(const std::filesystem::path& path);
     void saveOutput();
     void dropFiles(const QMimeData& data, bool onPrompt);
+    void setTextSteps(int steps);
     void showDeviceName();
 
     void restoreSettings();
@@ -89,6 +90,7 @@ private:
 
     WindowServices m_services;
     RecentModels m_recent;
+    int m_textSteps = 0;
     WindowActions* m_actions;
     MessageBar* m_messages = nullptr;
     OutputView* m_output = nullptr;
@@ -99,7 +101,7 @@ private:
     StatusStrip* m_status = nullptr;
     ModelPicker* m_picker = nullptr;
     DeviceMenu* m_deviceMenu = nullptr;
-    QToolButton* m_deviceButton = nullptr;
+    MenuButton* m_deviceButton = nullptr;
     DeviceFinder* m_finder;
     LoadPresenter* m_loads = nullptr;
     RunPresenter* m_runs = nullptr;

@@ -79,14 +79,21 @@ MessageBar::MessageBar(QWidget* parent)
 void MessageBar::setupLayout() {
     auto* row = new QHBoxLayout;
     row->addWidget(m_icon, 0, Qt::AlignTop);
+    row->addSpacing(4);
     row->addWidget(m_text, 1);
-    row->addWidget(m_action, 0, Qt::AlignTop);
-    row->addWidget(m_detailsButton, 0, Qt::AlignTop);
     row->addWidget(m_closeButton, 0, Qt::AlignTop);
+    m_details->setContentsMargins(0, 4, 0, 4);
+    // Below the text, so that a long sentence has the whole width also in a small window.
+    auto* buttons = new QHBoxLayout;
+    buttons->addStretch(1);
+    buttons->addWidget(m_detailsButton);
+    buttons->addWidget(m_action);
     auto* layout = new QVBoxLayout(this);
     layout->setContentsMargins(14, 8, 8, 8);
+    layout->setSpacing(4);
     layout->addLayout(row);
     layout->addWidget(m_details);
+    layout->addLayout(buttons);
 }
 
 void MessageBar::showMessage(const Message& message) {

@@ -15,6 +15,8 @@
 namespace qllama {
 namespace {
 
+constexpr int kMostNamePixels = 220;
+
 CheckpointLocation locationAt(const QString& path) {
     CheckpointLocation location;
     location.model = toPath(path);
@@ -25,7 +27,7 @@ CheckpointLocation locationAt(const QString& path) {
 
 ModelPicker::ModelPicker(FileChooser& files, RecentModels& recent,
                          std::optional<std::filesystem::path> demo, QWidget* parent)
-    : QToolButton(parent),
+    : MenuButton(parent),
       m_files(files),
       m_recent(recent),
       m_demoFolder(std::move(demo)),
@@ -37,9 +39,6 @@ ModelPicker::ModelPicker(FileChooser& files, RecentModels& recent,
       m_recentMenu(new QMenu(tr("&Recent Models"), this)) {
     setObjectName(QStringLiteral("modelPicker"));
     setIcon(symbolicIcon(QStringLiteral("model")));
-    setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
-    setPopupMode(QToolButton::InstantPopup);
-    setFocusPolicy(Qt::TabFocus);
     setupActions();
     auto* menu = new QMenu(this);
     menu->addActions({m_openFolder, m_openFile, m_demo});
@@ -67,7 +66,7 @@ void ModelPicker::setupActions() {
 void ModelPicker::setModelName(const QString& name) {
     const QString shown = name.isEmpty() ? tr("No model") : name;
     // An ampersand in a name is not a shortcut.
-    setText(withoutShortcuts(fontMetrics().elidedText(shown, Qt::ElideMiddle, 220)));
+    setName(shown, kMostNamePixels);
     setToolTip(tr("Model: %1. Click to choose another one.").arg(shown));
     setAccessibleName(tr("Model: %1").arg(shown));
 }

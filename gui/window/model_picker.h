@@ -1,10 +1,10 @@
 // The button that names the model in use and, as its menu, the ways to another one.
 #pragma once
 
-#include <QToolButton>
 #include <optional>
 
 #include "engine/checkpoint/checkpoint_reader.h"
+#include "gui/window/buttons.h"
 
 class QMenu;
 class QMimeData;
@@ -15,7 +15,7 @@ class FileChooser;
 class RecentModels;
 
 // Owns its actions; the window puts them into its menu bar as well.
-class ModelPicker : public QToolButton {
+class ModelPicker : public MenuButton {
     Q_OBJECT
 
 public:

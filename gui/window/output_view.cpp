@@ -2,33 +2,58 @@
 
 #include <QApplication>
 #include <QClipboard>
+#include <QElapsedTimer>
 #include <QHelpEvent>
+#include <QMimeData>
+#include <QPainter>
 #include <QScrollBar>
+#include <QTextBlock>
 #include <QTextDocument>
 #include <QTextDocumentFragment>
+#include <QTextFrame>
 #include <QToolTip>
 #include <algorithm>
+#include <utility>
 
 #include "gui/window/text.h"
 #include "gui/window/theme.h"
 #include "gui/window/token_tip.h"
 
 namespace qllama {
+namespace {
 
-OutputView::OutputView(QWidget* parent) : QPlainTextEdit(parent) {
+constexpr double kLineHeightPercent = 135;
+constexpr int kMargin = 16;
+constexpr int kColumnCharacters = 96;  // longer lines are hard to follow to the next
+constexpr int kHintCharacters = 48;
+constexpr int kRestFactor = 10;  // after laying out for a time, rest ten times that: 9 % at most
+
+QTextBlockFormat blockFormat(double spaceAbove) {
+    QTextBlockFormat format;
+    format.setLineHeight(kLineHeightPercent, QTextBlockFormat::ProportionalHeight);
+    format.setTopMargin(spaceAbove);
+    return format;
+}
+
+}  // namespace
+
+OutputView::OutputView(QWidget* parent) : QTextEdit(parent) {
     setObjectName(QStringLiteral("outputView"));
     setReadOnly(true);
     setTextInteractionFlags(Qt::TextSelectableByMouse | Qt::TextSelectableByKeyboard);
     setUndoRedoEnabled(false);
     setAcceptDrops(false);  // what is dropped here is meant for the window
     viewport()->setAcceptDrops(false);
+    setTabChangesFocus(true);
     setAccessibleName(tr("Output"));
-    document()->setDocumentMargin(12);
+    document()->setDocumentMargin(0);
+    m_rest.setSingleShot(true);
+    connect(&m_rest, &QTimer::timeout, this, &OutputView::flush);
 }
 
 void OutputView::beginRun(const std::string& prompt) {
     const bool wasBlank = isBlank();
-    if (!wasBlank) append(QStringLiteral("\n\n"), Role::Note, {});
+    beginBlock(wasBlank ? 0 : 1.6 * fontMetrics().height());
     m_runs.push_back({prompt, {}});
     append(toQString(prompt), Role::Prompt, {});
     scrollToEnd();
@@ -37,24 +62,39 @@ void OutputView::beginRun(const std::string& prompt) {
 
 void OutputView::appendTokens(const QList<TokenChunk>& chunks) {
     if (m_runs.empty()) return;
+    for (const TokenChunk& chunk : chunks)
+        m_runs.back().continuation += chunk.text;
+    m_pending += chunks;
+    if (!m_rest.isActive()) flush();
+}
+
+void OutputView::flush() {
+    if (m_pending.isEmpty()) return;
+    QElapsedTimer elapsed;
+    elapsed.start();
     const bool follow = isAtEnd();
     QTextCursor batch(document());
     batch.beginEditBlock();  // one layout for all of them
-    for (const TokenChunk& chunk : chunks) {
-        m_runs.back().continuation += chunk.text;
+    for (const TokenChunk& chunk : std::exchange(m_pending, {}))
         append(toQString(chunk.text), Role::Token, chunk);
-    }
     batch.endEditBlock();
     if (follow) scrollToEnd();
+    if (elapsed.elapsed() > 0) m_rest.start(static_cast<int>(elapsed.elapsed()) * kRestFactor);
 }
 
 void OutputView::endRun(const QString& note) {
+    m_rest.stop();
+    flush();
+    m_rest.stop();
     const bool follow = isAtEnd();
-    append(u'\n' + note, Role::Note, {});
+    beginBlock(0.25 * fontMetrics().height());
+    append(note, Role::Note, {});
     if (follow) scrollToEnd();
 }
 
 void OutputView::clearRuns() {
+    m_rest.stop();
+    m_pending.clear();
     m_spans.clear();
     m_runs.clear();
     clear();
@@ -75,12 +115,23 @@ const std::string& OutputView::lastContinuation() const {
     return m_runs.empty() ? kNone : m_runs.back().continuation;
 }
 
+void OutputView::beginBlock(double spaceAbove) {
+    QTextCursor cursor(document());
+    cursor.movePosition(QTextCursor::End);
+    if (document()->isEmpty())
+        cursor.setBlockFormat(blockFormat(spaceAbove));
+    else
+        cursor.insertBlock(blockFormat(spaceAbove));
+}
+
 void OutputView::append(const QString& text, Role role, const TokenChunk& chunk) {
     if (text.isEmpty()) return;
     QTextCursor cursor(document());
     cursor.movePosition(QTextCursor::End);
     const int begin = cursor.position();
     cursor.insertText(text, formatOf(role, chunk));
+    // Only the first line of a run or note keeps away from what is above it.
+    if (cursor.block().position() > begin) cursor.setBlockFormat(blockFormat(0));
     // Not begin plus the length of the text: the document joins "\r\n", for one.
     m_spans.push_back({begin, cursor.position(), role, chunk});
 }
@@ -97,7 +148,8 @@ QTextCharFormat OutputView::formatOf(Role role, const TokenChunk& chunk) const {
             break;
         case Role::Note:
             format.setForeground(dimmedTextColor(palette()));
-            format.setFontPointSize(font().pointSizeF() * 0.88);
+            format.setProperty(QTextFormat::FontSizeAdjustment,
+                               -1);  // one step, also after zooming
             break;
     }
     return format;
@@ -154,7 +206,7 @@ int OutputView::positionAt(const QPoint& point) const {
 }
 
 bool OutputView::viewportEvent(QEvent* event) {
-    if (event->type() != QEvent::ToolTip) return QPlainTextEdit::viewportEvent(event);
+    if (event->type() != QEvent::ToolTip) return QTextEdit::viewportEvent(event);
     const auto* help = static_cast<QHelpEvent*>(event);
     const int position = positionAt(help->pos());
     const QString tip = position < 0 ? QString() : tokenTip(position);
@@ -166,8 +218,51 @@ bool OutputView::viewportEvent(QEvent* event) {
 }
 
 void OutputView::changeEvent(QEvent* event) {
-    QPlainTextEdit::changeEvent(event);
+    QTextEdit::changeEvent(event);
     if (event->type() == QEvent::PaletteChange) recolor();
+    if (event->type() == QEvent::FontChange) fitColumn();
+}
+
+void OutputView::resizeEvent(QResizeEvent* event) {
+    QTextEdit::resizeEvent(event);
+    fitColumn();
+}
+
+// In a wide window the text stays a column of a readable width, in the middle.
+void OutputView::fitColumn() {
+    const int column = kColumnCharacters * fontMetrics().averageCharWidth();
+    const int side = std::max(kMargin, (viewport()->width() - column) / 2);
+    QTextFrameFormat format = document()->rootFrame()->frameFormat();
+    if (format.leftMargin() == side && format.topMargin() == kMargin) return;
+    format.setLeftMargin(side);
+    format.setRightMargin(side);
+    format.setTopMargin(kMargin);
+    format.setBottomMargin(kMargin);
+    document()->rootFrame()->setFrameFormat(format);
+}
+
+void OutputView::setHint(const QString& hint) {
+    m_hint = hint;
+    setAccessibleDescription(hint);
+    if (isBlank()) viewport()->update();
+}
+
+void OutputView::paintEvent(QPaintEvent* event) {
+    QTextEdit::paintEvent(event);
+    if (!isBlank()) return;
+    QPainter painter(viewport());
+    painter.setPen(dimmedTextColor(palette()));
+    const int width = std::min(viewport()->width() - 2 * kMargin,
+                               kHintCharacters * fontMetrics().averageCharWidth());
+    QRect column(0, 0, width, viewport()->height());
+    column.moveCenter(viewport()->rect().center());
+    painter.drawText(column, Qt::AlignCenter | Qt::TextWordWrap, m_hint);
+}
+
+QMimeData* OutputView::createMimeDataFromSelection() const {
+    auto* data = new QMimeData;
+    data->setText(textCursor().selection().toPlainText());
+    return data;
 }
 
 }  // namespace qllama

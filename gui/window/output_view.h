@@ -2,7 +2,8 @@
 #pragma once
 
 #include <QList>
-#include <QPlainTextEdit>
+#include <QTextEdit>
+#include <QTimer>
 #include <string>
 #include <vector>
 
@@ -10,9 +11,10 @@
 
 namespace qllama {
 
-// Text is only ever appended at the end, so a token costs the same after a million as after one.
-// Scrolls along while the end is in view and leaves the user alone otherwise.
-class OutputView : public QPlainTextEdit {
+// Text is only ever appended at the end, never set anew. Scrolls along while the end is in view and
+// leaves the user alone otherwise. Drawing never takes more than a small part of the time: where
+// laying out gets slow (a paragraph of many thousand tokens), it happens less often.
+class OutputView : public QTextEdit {
     Q_OBJECT
 
 public:
@@ -23,6 +25,10 @@ public:
     // `note`: how the run ended and how fast it was, in a dimmed line below the text.
     void endRun(const QString& note);
     void clearRuns();
+
+    // What to say in the middle of the view while there is nothing in it.
+    void setHint(const QString& hint);
+    [[nodiscard]] QString hint() const { return m_hint; }
 
     [[nodiscard]] bool isBlank() const { return m_runs.empty(); }
     // Prompts and continuations as bytes, runs separated by an empty line, without the notes.
@@ -43,6 +49,10 @@ signals:
 protected:
     bool viewportEvent(QEvent* event) override;
     void changeEvent(QEvent* event) override;
+    void resizeEvent(QResizeEvent* event) override;
+    void paintEvent(QPaintEvent* event) override;
+    // Text alone: colours and sizes are of no use elsewhere.
+    [[nodiscard]] QMimeData* createMimeDataFromSelection() const override;
 
 private:
     enum class Role { Prompt, Token, Note };
@@ -57,15 +67,21 @@ private:
         std::string continuation;
     };
 
+    void beginBlock(double spaceAbove);
     void append(const QString& text, Role role, const TokenChunk& chunk);
+    void flush();
     [[nodiscard]] QTextCharFormat formatOf(Role role, const TokenChunk& chunk) const;
     void recolor();
+    void fitColumn();
     [[nodiscard]] bool isAtEnd() const;
     void scrollToEnd();
     [[nodiscard]] int positionAt(const QPoint& point) const;
 
     std::vector<Span> m_spans;  // in the order of the document
     std::vector<Run> m_runs;
+    QList<TokenChunk> m_pending;  // not yet in the document
+    QTimer m_rest;                // while it runs, tokens wait
+    QString m_hint;
     bool m_colors = true;
 };
 

@@ -23,7 +23,7 @@ RunPanel::RunPanel(QWidget* parent)
       m_maxTokens(new CalmSpinBox(this)),
       m_seed(new SeedField(this)),
       m_stopStrings(new QPlainTextEdit(this)),
-      m_ignoreEos(new QCheckBox(tr("Go on past the end of text"), this)) {
+      m_ignoreEos(new QCheckBox(tr("Ignore end of text"), this)) {
     setupFields();
     setupLayout();
     readFrom(GenerationRequest());
@@ -35,7 +35,7 @@ RunPanel::RunPanel(QWidget* parent)
 
 void RunPanel::setupFields() {
     m_maxTokens->setObjectName(QStringLiteral("maxTokens"));
-    m_maxTokens->setAccessibleName(tr("Most tokens in a run"));
+    m_maxTokens->setAccessibleName(tr("Maximum tokens"));
     m_maxTokens->setRange(-1, std::numeric_limits<int>::max());
     m_maxTokens->setSpecialValueText(tr("no limit"));
     m_maxTokens->setToolTip(
@@ -52,15 +52,14 @@ void RunPanel::setupFields() {
     const int line = m_stopStrings->fontMetrics().lineSpacing();
     m_stopStrings->setFixedHeight(kStopStringLines * line + 14);
     m_ignoreEos->setObjectName(QStringLiteral("ignoreEos"));
-    m_ignoreEos->setToolTip(
-        tr("Does not stop where the model says that the text has ended (ignore end of text)"));
+    m_ignoreEos->setToolTip(tr("Goes on where the model says that the text has ended"));
 }
 
 void RunPanel::setupLayout() {
     auto* layout = new QGridLayout(this);
     layout->setContentsMargins(0, 0, 0, 0);
     layout->setColumnStretch(0, 1);
-    auto* maximum = new QLabel(tr("Most tokens"), this);
+    auto* maximum = new QLabel(tr("Maximum tokens"), this);
     maximum->setBuddy(m_maxTokens);
     layout->addWidget(maximum, 0, 0);
     layout->addWidget(m_maxTokens, 0, 1);
@@ -72,7 +71,7 @@ void RunPanel::setupLayout() {
     stops->setBuddy(m_stopStrings);
     layout->addWidget(stops, 3, 0, 1, 2);
     layout->addWidget(m_stopStrings, 4, 0, 1, 2);
-    layout->addWidget(m_ignoreEos, 5, 0, 1, 2);
+    layout->addWidget(m_ignoreEos, 5, 0, 1, 2, Qt::AlignLeft);
 }
 
 void RunPanel::writeTo(GenerationRequest& request) const {

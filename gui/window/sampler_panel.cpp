@@ -2,17 +2,35 @@
 
 #include <QPushButton>
 #include <QVBoxLayout>
+#include <algorithm>
 
 #include "gui/window/parameter_row.h"
 
 namespace qllama {
+namespace {
+
+// What is changed most often comes first; the others follow in the order in which they act.
+constexpr std::string_view kFirst[] = {"temperature", "top-k", "top-p", "min-p"};
+
+std::vector<const SamplerParameter*> orderedForPeople() {
+    std::vector<const SamplerParameter*> ordered;
+    for (const std::string_view key : kFirst)
+        if (const SamplerParameter* parameter = findSamplerParameter(key))
+            ordered.push_back(parameter);
+    for (const SamplerParameter& parameter : samplerParameters())
+        if (std::find(ordered.begin(), ordered.end(), &parameter) == ordered.end())
+            ordered.push_back(&parameter);
+    return ordered;
+}
+
+}  // namespace
 
 SamplerPanel::SamplerPanel(QWidget* parent)
     : QWidget(parent), m_reset(new QPushButton(tr("Reset to Defaults"), this)) {
     auto* layout = new QVBoxLayout(this);
     layout->setContentsMargins(0, 0, 0, 0);
-    for (const SamplerParameter& parameter : samplerParameters()) {
-        auto* row = new ParameterRow(parameter, this);
+    for (const SamplerParameter* parameter : orderedForPeople()) {
+        auto* row = new ParameterRow(*parameter, this);
         connect(row, &ParameterRow::valueChanged, this, &SamplerPanel::settingsChanged);
         layout->addWidget(row);
         m_rows.push_back(row);

@@ -14,7 +14,7 @@ SettingsPanel::SettingsPanel(QWidget* parent)
     column->setSpacing(6);
     addSection(column, tr("Sampling"), m_sampler);
     addSection(column, tr("Run"), m_run);
-    addSection(column, tr("Loading"), m_load);
+    addSection(column, tr("Model"), m_load);
     column->addStretch(1);
     setWidget(content);
     setWidgetResizable(true);

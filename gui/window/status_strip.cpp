@@ -19,7 +19,7 @@ QString reasonText(StopReason reason) {
         case StopReason::EndOfText:
             return StatusStrip::tr("End of text");
         case StopReason::Length:
-            return StatusStrip::tr("Most tokens reached");
+            return StatusStrip::tr("Token limit reached");
         case StopReason::StopString:
             return StatusStrip::tr("Stop string");
         case StopReason::Cancelled:

@@ -12,7 +12,8 @@ namespace {
 
 class SymbolicIconEngine final : public QIconEngine {
 public:
-    explicit SymbolicIconEngine(QString path) : m_path(std::move(path)) {}
+    SymbolicIconEngine(QString path, QPalette::ColorRole role)
+        : m_path(std::move(path)), m_role(role) {}
 
     void paint(QPainter* painter, const QRect& rect, QIcon::Mode mode, QIcon::State) override {
         const qreal scale = painter->device() ? painter->device()->devicePixelRatio() : 1;
@@ -27,13 +28,16 @@ public:
         return rendered(size, mode);
     }
 
-    [[nodiscard]] QIconEngine* clone() const override { return new SymbolicIconEngine(m_path); }
+    [[nodiscard]] QIconEngine* clone() const override {
+        return new SymbolicIconEngine(m_path, m_role);
+    }
 
 private:
     [[nodiscard]] QPixmap rendered(const QSize& size, QIcon::Mode mode) const {
         const auto group = mode == QIcon::Disabled ? QPalette::Disabled : QPalette::Active;
-        const auto role =
-            mode == QIcon::Selected ? QPalette::HighlightedText : QPalette::ButtonText;
+        const auto role = mode == QIcon::Selected   ? QPalette::HighlightedText
+                          : mode == QIcon::Disabled ? QPalette::ButtonText
+                                                    : m_role;
         QPixmap pixmap(size);
         pixmap.fill(Qt::transparent);
         QPainter painter(&pixmap);
@@ -44,12 +48,13 @@ private:
     }
 
     QString m_path;
+    QPalette::ColorRole m_role;
 };
 
 }  // namespace
 
-QIcon symbolicIcon(const QString& name) {
-    return QIcon(new SymbolicIconEngine(QStringLiteral(":/icons/%1.svg").arg(name)));
+QIcon symbolicIcon(const QString& name, QPalette::ColorRole role) {
+    return QIcon(new SymbolicIconEngine(QStringLiteral(":/icons/%1.svg").arg(name), role));
 }
 
 QIcon applicationIcon() {

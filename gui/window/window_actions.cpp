@@ -20,12 +20,26 @@ WindowActions::WindowActions(QWidget* window) : QObject(window), m_window(window
     clearOutput = add(tr("C&lear Output"), QStringLiteral("clear"),
                       {Qt::CTRL | Qt::SHIFT | Qt::Key_L}, tr("Removes all output"));
     focusPrompt = add(tr("Go to &Prompt"), {}, {Qt::CTRL | Qt::Key_L}, {});
+    setupView();
+    setupRun();
+    about = add(tr("&About QLLaMA"), {}, {}, {});
+    aboutQt = add(tr("About &Qt"), {}, {}, {});
+    setupThemes();
+}
+
+void WindowActions::setupView() {
     tokenColors = add(tr("&Colour Tokens by Probability"), QStringLiteral("colors"),
                       {Qt::CTRL | Qt::SHIFT | Qt::Key_T},
                       tr("Colours each token from green (it surprised the model) to red (the model "
                          "was sure); point at a token to see the figures"));
     tokenColors->setCheckable(true);
     tokenColors->setChecked(true);
+    largerText = add(tr("&Larger Text"), {}, {QKeySequence::ZoomIn, Qt::CTRL | Qt::Key_Equal}, {});
+    smallerText = add(tr("S&maller Text"), {}, {QKeySequence::ZoomOut}, {});
+    normalText = add(tr("&Normal Text Size"), {}, {Qt::CTRL | Qt::Key_0}, {});
+}
+
+void WindowActions::setupRun() {
     generate = add(tr("&Generate"), QStringLiteral("generate"),
                    {Qt::CTRL | Qt::Key_Return, Qt::CTRL | Qt::Key_Enter},
                    tr("Lets the model go on from the prompt"));
@@ -35,9 +49,6 @@ WindowActions::WindowActions(QWidget* window) : QObject(window), m_window(window
                           tr("Loads the model again with another tokenizer.model"));
     reload = add(tr("&Load Again"), {}, {Qt::Key_F5}, tr("Loads the model again"));
     unload = add(tr("&Unload"), {}, {}, tr("Gives the model's memory back"));
-    about = add(tr("&About QLLaMA"), {}, {}, {});
-    aboutQt = add(tr("About &Qt"), {}, {}, {});
-    setupThemes();
 }
 
 QAction* WindowActions::add(const QString& text, const QString& icon,

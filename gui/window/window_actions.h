@@ -21,6 +21,9 @@ public:
     QAction* clearOutput;
     QAction* focusPrompt;
     QAction* tokenColors;  // checkable
+    QAction* largerText;
+    QAction* smallerText;
+    QAction* normalText;
     QActionGroup* themes;  // data: the theme's key
     QAction* generate;
     QAction* stop;
@@ -33,6 +36,8 @@ public:
 private:
     QAction* add(const QString& text, const QString& icon, const QList<QKeySequence>& shortcuts,
                  const QString& toolTip);
+    void setupView();
+    void setupRun();
     void setupThemes();
 
     QWidget* m_window;

@@ -82,8 +82,7 @@ private slots:
         QCOMPARE(m_fixture->window->engine().state(), State::Empty);
         QVERIFY(!m_fixture->find<QPushButton>("generateButton")->isEnabled());
         QVERIFY(!m_fixture->find<QPushButton>("stopButton")->isEnabled());
-        QVERIFY(
-            m_fixture->find<OutputView>("outputView")->placeholderText().contains("Open a model"));
+        QVERIFY(m_fixture->find<OutputView>("outputView")->hint().contains("Open a model"));
         QCOMPARE(m_fixture->label("statusModel"), "No model");
     }
 
@@ -108,7 +107,7 @@ private slots:
         open(startWith("/models/fable"));
         QVERIFY(m_fixture->becomesIdle());
         QCOMPARE(m_fixture->window->windowTitle(), "fable – QLLaMA");
-        QCOMPARE(m_fixture->find<QToolButton>("modelPicker")->text(), "fable");
+        QVERIFY(m_fixture->find<QToolButton>("modelPicker")->text().startsWith("fable"));
         QCOMPARE(m_fixture->label("statusModel"), "fable (f16)");
         QCOMPARE(m_fixture->label("statusDevice"), "Scripted processor");
         QCOMPARE(m_fixture->label("statusContext"), "Context 0 / 512");
@@ -190,7 +189,8 @@ private slots:
         m_fixture->action("Open Model File…")->trigger();
         QVERIFY(m_fixture->becomesIdle());
         QCOMPARE(m_fixture->label("messageText"),
-                 "The file ends too early. fable is still loaded.");
+                 "models/broken.pth could not be loaded. The file ends too early. "
+                 "fable is still loaded.");
         generate();
         QVERIFY(output()->toPlainText().contains("upon a time"));
         QCOMPARE(m_fixture->label("messageText"), QString());
@@ -209,7 +209,8 @@ private slots:
         };
         open(startWith("/models/fable"));
         QVERIFY(m_fixture->becomesIdle());
-        QCOMPARE(m_fixture->label("messageText"), "There is no tokenizer.");
+        QCOMPARE(m_fixture->label("messageText"),
+                 "fable could not be loaded. There is no tokenizer.");
         m_fixture->answer = "/elsewhere/tokenizer.model";
         m_fixture->click("messageAction");
         QVERIFY(m_fixture->becomesIdle());
@@ -232,7 +233,7 @@ private slots:
         open(start);
         QVERIFY(m_fixture->becomesIdle());
         QCOMPARE(m_fixture->window->engine().state(), State::Empty);
-        QCOMPARE(m_fixture->label("messageText"), "The device is gone.");
+        QCOMPARE(m_fixture->label("messageText"), "fable could not be loaded. The device is gone.");
         m_fixture->click("messageAction");
         QVERIFY(m_fixture->becomesIdle());
         QCOMPARE(m_loads.back().device, "cpu");
@@ -260,7 +261,7 @@ private slots:
         menu->findChild<QAction*>("device:opencl:0")->trigger();
         QVERIFY(m_fixture->becomesIdle());
         QCOMPARE(m_loads.back().device, "opencl:0");
-        QCOMPARE(m_fixture->find<QToolButton>("deviceButton")->text(), "Big card");
+        QVERIFY(m_fixture->find<QToolButton>("deviceButton")->text().startsWith("Big card"));
         menu->findChild<QAction*>("deviceDetails")->trigger();
         QCOMPARE(m_fixture->label("messageText"), "A driver is missing.");
         m_fixture->window->close();
@@ -475,7 +476,7 @@ private:
     }
     void open(const WindowStart& start = {}) {
         m_fixture->open(std::make_unique<ScriptedEngine>(m_script), start);
-        QVERIFY(QTest::qWaitForWindowActive(m_fixture->window.get()));
+        QVERIFY(m_fixture->becomesActive());
     }
     void generate() {
         m_fixture->click("generateButton");

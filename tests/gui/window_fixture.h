@@ -57,6 +57,13 @@ struct WindowFixture {
         window->start(start);
     }
 
+    // Shown and with the keyboard; an X server without a window manager does not see to it itself.
+    [[nodiscard]] bool becomesActive() const {
+        if (!QTest::qWaitForWindowExposed(window.get())) return false;
+        window->activateWindow();
+        return QTest::qWaitForWindowActive(window.get());
+    }
+
     template <typename Widget>
     Widget* find(const char* name) const {
         return window->findChild<Widget*>(QLatin1String(name));
