@@ -132,6 +132,8 @@ std::string combinationProblem(const Tokens& tokens, const CommandLine& commandL
             if (taken.option->terminalOnly) return taken.spelling + " works only with --headless.";
         return {};
     }
+    if (commandLine.action == TerminalAction::MakeModel && !commandLine.hasModel)
+        return "--make-model needs a folder to write: --make-model SHAPE DIR.";
     if (commandLine.action == TerminalAction::Generate && !commandLine.hasPrompt &&
         !commandLine.promptFile)
         return "--headless needs a prompt: --prompt TEXT or --prompt-file FILE.";

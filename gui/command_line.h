@@ -15,7 +15,7 @@
 namespace qllama {
 
 enum class ColorMode { Auto, Always, Never };
-enum class TerminalAction { Generate, Inspect, Benchmark, ListDevices, Version, Help };
+enum class TerminalAction { Generate, Inspect, Benchmark, MakeModel, ListDevices, Version, Help };
 
 struct CommandLine {
     TerminalAction action = TerminalAction::Generate;
@@ -26,6 +26,8 @@ struct CommandLine {
     bool hasModel = false;
     GenerationRequest generation;
     BenchmarkOptions benchmark;
+    std::string makeShape;  // --make-model; the folder to write is load.location.model
+    int shardCount = 1;
     bool hasPrompt = false;                           // --prompt was given, perhaps empty
     std::optional<std::filesystem::path> promptFile;  // "-" is standard input; see prompt_file.h
     std::optional<std::filesystem::path> inspectPath;
@@ -36,7 +38,7 @@ struct CommandLine {
 };
 
 // True when the arguments ask for something that needs no window (--headless, --inspect,
-// --list-devices, --version, --help), or are so wrong that only a sentence on the terminal is
+// --bench, --list-devices, --version, --help and the like), or are so wrong that only a sentence on the terminal is
 // called for. Looks at the arguments only, creates no application object.
 bool wantsTerminal(int argc, const char* const* argv);
 

@@ -1,3 +1,4 @@
+#include "engine/session/model_shape.h"
 #include "gui/command_line_options.h"
 #include "gui/option_values.h"
 
@@ -7,6 +8,11 @@ namespace {
 constexpr std::string_view kMeasurementGroup = "Measuring";
 constexpr std::int64_t kMostTokens = 1 << 20;
 constexpr int kMostRepetitions = 1000;
+constexpr int kMostShards = 64;
+
+std::string withoutFullStop(const Error& error) {
+    return error.message.substr(0, error.message.size() - 1);
+}
 
 void addCount(std::vector<CommandLineOption>& options, const char* name, std::string help,
               std::int64_t minimum, std::int64_t BenchmarkOptions::*field) {
@@ -19,6 +25,35 @@ void addCount(std::vector<CommandLineOption>& options, const char* name, std::st
          .apply = [minimum, field](CommandLine& line, const std::string& value) {
              return parseWhole(value, minimum, kMostTokens, line.benchmark.*field);
          }});
+}
+
+void addMakeModelOptions(std::vector<CommandLineOption>& options) {
+    std::string names;
+    for (const NamedShape& named : namedShapes())
+        names += std::string(named.name) + ", ";
+    options.push_back({.names = {"--make-model"},
+                       .valueName = "SHAPE DIR",
+                       .group = kMeasurementGroup,
+                       .help = "Write a model of random weights to a new folder. SHAPE is " +
+                               names +
+                               "or dim=N,layers=N,heads=N,kv-heads=N,ffn=N,vocab=N. With "
+                               "--tokenizer that file is copied beside it; --seed gives other "
+                               "weights.",
+                       .needsNoWindow = true,
+                       .apply = [](CommandLine& line, const std::string& value) {
+                           const auto shape = parseModelShape(value);
+                           if (!shape) return "is not possible: " + withoutFullStop(shape.error());
+                           line.makeShape = value;
+                           return setAction(line, TerminalAction::MakeModel);
+                       }});
+    options.push_back({.names = {"--shards"},
+                       .valueName = "N",
+                       .group = kMeasurementGroup,
+                       .help = "Files that --make-model divides the weights over (default 1).",
+                       .terminalOnly = true,
+                       .apply = [](CommandLine& line, const std::string& value) {
+                           return parseWhole(value, 1, kMostShards, line.shardCount);
+                       }});
 }
 
 }  // namespace
@@ -57,6 +92,7 @@ void addMeasurementOptions(std::vector<CommandLineOption>& options) {
                            return parseWhole(value, 1, kMostRepetitions,
                                              line.benchmark.repetitions);
                        }});
+    addMakeModelOptions(options);
 }
 
 }  // namespace qllama

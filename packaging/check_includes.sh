@@ -27,8 +27,8 @@ libraries='
 ^CL/                                   ^engine/backend/opencl/
 ^hwy/                                  ^engine/backend/cpu/
 ^sentencepiece                         ^engine/tokenizer/
-^quazip/|^unzip\.h                     ^engine/checkpoint/quazip_archive\.
-^Q[A-Z]|^Qt[A-Z]                       ^gui/|^engine/checkpoint/(quazip_archive\.|params\.cpp)
+^quazip/|^unzip\.h                     ^engine/checkpoint/quazip_
+^Q[A-Z]|^Qt[A-Z]                       ^gui/|^engine/checkpoint/(quazip_|params\.cpp)
 ^QtWidgets|^QtGui|^Q.*Widget|^QApplication|^QMainWindow|^QDialog   ^gui/window/
 ^iostream                              ^$
 '

@@ -6,6 +6,7 @@
 #include "gui/terminal/exit_code.h"
 #include "gui/terminal/generate.h"
 #include "gui/terminal/json_object.h"
+#include "gui/terminal/make_model.h"
 #include "gui/terminal/output.h"
 
 namespace qllama {
@@ -40,6 +41,8 @@ int runTerminal(int argc, char** argv) {
             return runInspect(commandLine);
         case TerminalAction::Benchmark:
             return runBenchmark(commandLine);
+        case TerminalAction::MakeModel:
+            return runMakeModel(commandLine);
         case TerminalAction::ListDevices:
             return runListDevices(commandLine);
         case TerminalAction::Version:

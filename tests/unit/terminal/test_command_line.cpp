@@ -56,6 +56,7 @@ private slots:
     void aValueMayLookLikeAnything();
     void bytesAreKept();
     void loneArgumentIsTheModel();
+    void makesModels();
     void choosesTheTerminal_data();
     void choosesTheTerminal();
     void helpNamesEveryOption();
@@ -226,6 +227,10 @@ void TestCommandLine::wrongUsage_data() {
     QTest::newRow("device") << run + QStringList{"--device", "gpu"} << "cpu, auto or opencl:N";
     QTest::newRow("device number") << run + QStringList{"--device", "opencl:"} << "'opencl:'";
     QTest::newRow("device sign") << run + QStringList{"--device", "opencl:-1"} << "'opencl:-1'";
+    QTest::newRow("shape") << QStringList{"--make-model", "huge", "dir"} << "'huge' is not known";
+    QTest::newRow("no folder") << QStringList{"--make-model", "7b"} << "--make-model SHAPE DIR";
+    QTest::newRow("shards") << QStringList{"--make-model", "7b", "dir", "--shards", "0"}
+                            << "from 1 to 64";
     QTest::newRow("color") << run + QStringList{"--color", "red"} << "auto, always or never";
     QTest::newRow("json in the window") << QStringList{"--json"} << "only with --headless";
     QTest::newRow("logits in the window") << QStringList{"--logits", "f"} << "only with --headless";
@@ -265,6 +270,14 @@ void TestCommandLine::loneArgumentIsTheModel() {
     QVERIFY(!toTerminal({"some/folder"}));
 }
 
+void TestCommandLine::makesModels() {
+    const CommandLine line = parsed({"--make-model", "1.1b", "dir", "--shards", "2"});
+    QCOMPARE(line.action, TerminalAction::MakeModel);
+    QCOMPARE(line.makeShape, std::string("1.1b"));
+    QCOMPARE(line.load.location.model.string(), std::string("dir"));
+    QCOMPARE(line.shardCount, 2);
+}
+
 void TestCommandLine::choosesTheTerminal_data() {
     QTest::addColumn<QStringList>("arguments");
     QTest::addColumn<bool>("terminal");
@@ -274,6 +287,7 @@ void TestCommandLine::choosesTheTerminal_data() {
     QTest::newRow("Qt's own option") << QStringList{"-platform", "offscreen"} << false;
     QTest::newRow("headless") << QStringList{"--headless", "--prompt", "a"} << true;
     QTest::newRow("inspect") << QStringList{"--inspect", "a"} << true;
+    QTest::newRow("make a model") << QStringList{"--make-model", "7b", "a"} << true;
     QTest::newRow("devices") << QStringList{"--list-devices"} << true;
     QTest::newRow("help") << QStringList{"--help"} << true;
     QTest::newRow("short help") << QStringList{"-h"} << true;

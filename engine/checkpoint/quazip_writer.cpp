@@ -1,0 +1,171 @@
+#include "engine/checkpoint/quazip_writer.h"
+
+#include <fcntl.h>
+#include <quazip/quazip.h>
+#include <quazip/zip.h>
+#include <unistd.h>
+
+#include <QIODevice>
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+namespace qllama {
+namespace {
+
+constexpr std::uint64_t kAlignment = 64;           // torch's, since 1.4
+constexpr std::uint64_t kLocalHeaderBytes = 30;    // without the name and the extra fields
+constexpr std::uint64_t kZip64ExtraBytes = 20;     // QuaZip puts this one after ours
+constexpr std::uint64_t kExtraHeaderBytes = 4;     // of an extra field: its kind and its length
+constexpr std::uint64_t kZip64From = 0xFFFF'FFFF;  // sizes from here on do not fit the old fields
+constexpr std::size_t kWriteStep = 1U << 30;       // QuaZip counts in unsigned int
+
+// A new file that QuaZip writes to. The library goes back to a member's header when it ends the
+// member; everything else arrives in order and is gathered into large writes.
+class FileDevice final : public QIODevice {
+public:
+    explicit FileDevice(int descriptor) : m_descriptor(descriptor) {}
+    ~FileDevice() override { ::close(m_descriptor); }
+
+    [[nodiscard]] qint64 size() const override { return m_size; }
+    bool seek(qint64 position) override { return flush() && QIODevice::seek(position); }
+    bool flush() {
+        const bool written = writeAll(m_pending.data(), m_pending.size(), m_pendingAt);
+        m_pending.clear();
+        return written;
+    }
+    [[nodiscard]] int errorNumber() const { return m_errorNumber; }
+
+protected:
+    qint64 readData(char*, qint64) override { return -1; }
+    qint64 writeData(const char* data, qint64 count) override {
+        constexpr std::size_t kBufferBytes = 1U << 20;
+        if (m_pending.empty()) m_pendingAt = pos();
+        m_pending.insert(m_pending.end(), data, data + count);
+        m_size = std::max(m_size, pos() + count);
+        if (m_pending.size() >= kBufferBytes && !flush()) return -1;
+        return count;
+    }
+
+private:
+    bool writeAll(const char* data, std::size_t count, qint64 position) {
+        while (count > 0 && m_errorNumber == 0) {
+            const ssize_t done = ::pwrite(m_descriptor, data, count, position);
+            if (done < 0 && errno == EINTR) continue;
+            if (done < 0) {
+                m_errorNumber = errno;
+                break;
+            }
+            data += done;
+            position += done;
+            count -= static_cast<std::size_t>(done);
+        }
+        return m_errorNumber == 0;
+    }
+
+    int m_descriptor;
+    int m_errorNumber = 0;  // of the first write that failed
+    qint64 m_size = 0;
+    qint64 m_pendingAt = 0;
+    std::vector<char> m_pending;
+};
+
+// An extra field of kind "FB" filled with 'Z', as torch pads; readers skip kinds they do not know.
+std::string padding(std::uint64_t position) {
+    const std::uint64_t unpadded = position + kExtraHeaderBytes;
+    const std::uint64_t length = (kAlignment - unpadded % kAlignment) % kAlignment;
+    std::string field = "FB";
+    field += static_cast<char>(length & 0xFF);
+    field += static_cast<char>(length >> 8);
+    return field + std::string(length, 'Z');
+}
+
+}  // namespace
+
+struct ZipWriter::Impl {
+    explicit Impl(std::filesystem::path filePath, int descriptor)
+        : path(std::move(filePath)), device(descriptor), zip(&device) {
+        device.open(QIODevice::WriteOnly | QIODevice::Unbuffered);
+    }
+
+    [[nodiscard]] Error failure() const {
+        const int number = device.errorNumber();
+        return {ErrorCode::Io,
+                std::string("Cannot write the file: ") +
+                    (number != 0 ? std::strerror(number) : "the zip library failed") + ".",
+                path.string()};
+    }
+
+    Result<void> endMember() {
+        if (!inMember) return {};
+        assert(remaining == 0);
+        inMember = false;
+        if (zipCloseFileInZip(zip.getZipFile()) != ZIP_OK) return failure();
+        return {};
+    }
+
+    std::filesystem::path path;
+    FileDevice device;
+    QuaZip zip;
+    bool inMember = false;
+    std::uint64_t remaining = 0;  // bytes of the member still to come
+};
+
+ZipWriter::ZipWriter(std::unique_ptr<Impl> impl) : m_impl(std::move(impl)) {}
+
+ZipWriter::~ZipWriter() {
+    if (m_impl->zip.isOpen()) m_impl->zip.close();
+}
+
+Result<std::unique_ptr<ZipWriter>> ZipWriter::create(const std::filesystem::path& path) {
+    const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor < 0)
+        return Error{ErrorCode::Io,
+                     std::string("Cannot create the file: ") + std::strerror(errno) + ".",
+                     path.string()};
+    auto impl = std::make_unique<Impl>(path, descriptor);
+    if (!impl->zip.open(QuaZip::mdCreate)) return impl->failure();
+    return std::unique_ptr<ZipWriter>(new ZipWriter(std::move(impl)));
+}
+
+Result<void> ZipWriter::beginMember(const std::string& name, std::uint64_t sizeBytes) {
+    QLLAMA_CHECK(m_impl->endMember());
+    const bool zip64 = sizeBytes >= kZip64From;
+    const std::string extra =
+        padding(static_cast<std::uint64_t>(m_impl->device.pos()) + kLocalHeaderBytes + name.size() +
+                (zip64 ? kZip64ExtraBytes : 0));
+    const int status = zipOpenNewFileInZip64(m_impl->zip.getZipFile(), name.c_str(), nullptr,
+                                             extra.data(), static_cast<uInt>(extra.size()), nullptr,
+                                             0, nullptr, 0, 0, zip64 ? 1 : 0);
+    if (status != ZIP_OK) return m_impl->failure();
+    m_impl->inMember = true;
+    m_impl->remaining = sizeBytes;
+    return {};
+}
+
+Result<void> ZipWriter::write(std::span<const std::byte> bytes) {
+    assert(m_impl->inMember && bytes.size() <= m_impl->remaining);
+    m_impl->remaining -= bytes.size();
+    while (!bytes.empty()) {
+        const auto step = bytes.first(std::min(bytes.size(), kWriteStep));
+        if (zipWriteInFileInZip(m_impl->zip.getZipFile(), step.data(),
+                                static_cast<unsigned>(step.size())) != ZIP_OK)
+            return m_impl->failure();
+        bytes = bytes.subspan(step.size());
+    }
+    return {};
+}
+
+Result<void> ZipWriter::finish() {
+    QLLAMA_CHECK(m_impl->endMember());
+    m_impl->zip.close();
+    if (m_impl->zip.getZipError() != ZIP_OK || !m_impl->device.flush() ||
+        m_impl->device.errorNumber() != 0)
+        return m_impl->failure();
+    return {};
+}
+
+}  // namespace qllama
