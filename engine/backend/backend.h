@@ -12,6 +12,8 @@
 #include <memory>
 #include <span>
 #include <stop_token>
+#include <string>
+#include <vector>
 
 #include "engine/backend/device.h"
 #include "engine/backend/precision.h"
@@ -64,6 +66,14 @@ struct MatmulTask {
     bool accumulate = false;
 };
 
+// What one kind of command cost in all; see Backend::takeProfile().
+struct KernelTiming {
+    std::string name;
+    std::int64_t calls = 0;
+    double ms = 0;
+    std::int64_t bytes = 0;  // the least that the work must move
+};
+
 class Backend {
 public:
     virtual ~Backend() = default;
@@ -108,10 +118,15 @@ public:
     virtual Result<void> read(const Buffer& buffer, std::int64_t first, std::span<float> out) = 0;
     virtual Result<void> write(Buffer& buffer, std::int64_t first, std::span<const float> in) = 0;
     virtual Result<void> finish() = 0;
+
+    // Sums since the last call, the costliest first; empty for a backend that does not measure or
+    // was not created with BackendOptions::profile.
+    virtual std::vector<KernelTiming> takeProfile() { return {}; }
 };
 
 struct BackendOptions {
-    int threadCount = 0;  // CPU: 0 = physical cores
+    int threadCount = 0;   // CPU: 0 = physical cores
+    bool profile = false;  // OpenCL: time each kernel; costs a little
 };
 
 // `deviceId` as in DeviceInfo::id. Never another device than the one named: an unknown or broken

@@ -4,6 +4,7 @@
 #include "engine/backend/backend.h"
 #include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/device.h"
+#include "engine/backend/opencl/opencl_backend.h"
 
 namespace qllama {
 namespace {
@@ -20,6 +21,12 @@ constexpr BackendEntry kBackends[] = {
      .create = [](const std::string&, const BackendOptions& options)
          -> Result<std::unique_ptr<Backend>> { return cpu::createCpuBackend(options.threadCount); },
      .list = [](DeviceList& list) { list.devices.push_back(cpu::describeCpu()); }},
+    {.owns = opencl::ownsDevice,
+     .create =
+         [](const std::string& deviceId, const BackendOptions& options) {
+             return opencl::createOpenClBackend(deviceId, {.profile = options.profile});
+         },
+     .list = opencl::listDevices},
 };
 
 }  // namespace

@@ -24,8 +24,9 @@ struct DeviceInfo {
     std::optional<std::int64_t> globalMemoryBytes;
     std::optional<std::int64_t> maxAllocationBytes;
     bool hasHalfPrecision = false;
-    bool isHostProcessor = false;  // the CPU itself, also when OpenCL offers it
-    std::string simdTarget;        // CPU: the instruction set chosen, "AVX2"
+    bool isHostProcessor = false;   // the CPU itself, also when OpenCL offers it
+    bool sharesHostMemory = false;  // the CPU, or a graphics unit without memory of its own
+    std::string simdTarget;         // CPU: the instruction set chosen, "AVX2"
     std::vector<std::string> simdTargetsFound;
 };
 

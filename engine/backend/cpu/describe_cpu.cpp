@@ -32,6 +32,7 @@ DeviceInfo describeCpu() {
     info.computeUnits = physicalCoreCount();
     if (const std::int64_t total = totalMemoryBytes(); total > 0) info.globalMemoryBytes = total;
     info.isHostProcessor = true;
+    info.sharesHostMemory = true;
     info.hasHalfPrecision = true;
     info.simdTargetsFound = simdTargetsFound();
     if (!info.simdTargetsFound.empty()) info.simdTarget = info.simdTargetsFound.front();

@@ -1,0 +1,132 @@
+#include "engine/backend/opencl/discovery.h"
+
+#include "engine/backend/opencl/icd_files.h"
+#include "engine/backend/opencl/status.h"
+
+namespace qllama::opencl {
+namespace {
+
+constexpr cl_int kNoPlatform = -1001;  // CL_PLATFORM_NOT_FOUND_KHR of the loader
+
+constexpr const char* kHowToInstall =
+    "For a graphics card install the driver of its vendor (on Debian mesa-opencl-icd for AMD, "
+    "intel-opencl-icd for Intel, nvidia-opencl-icd for NVIDIA); pocl-opencl-icd runs OpenCL on the "
+    "processor, to try it.";
+
+DeviceKind kindOf(cl_device_type type) {
+    if (type & CL_DEVICE_TYPE_GPU) return DeviceKind::Gpu;
+    if (type & CL_DEVICE_TYPE_CPU) return DeviceKind::Cpu;
+    if (type & CL_DEVICE_TYPE_ACCELERATOR) return DeviceKind::Accelerator;
+    return DeviceKind::Other;
+}
+
+// Drivers pad some texts with spaces and end others with a zero.
+std::string trimmed(std::string text) {
+    const auto isPadding = [](char c) { return c == ' ' || c == '\0'; };
+    while (!text.empty() && isPadding(text.back()))
+        text.pop_back();
+    std::size_t start = 0;
+    while (start < text.size() && isPadding(text[start]))
+        ++start;
+    return text.substr(start);
+}
+
+DeviceInfo factsOf(const cl::Device& device, const std::string& platform) {
+    DeviceInfo info;
+    info.name = trimmed(device.getInfo<CL_DEVICE_NAME>());
+    info.vendor = trimmed(device.getInfo<CL_DEVICE_VENDOR>());
+    info.platform = platform;
+    info.driver = trimmed(device.getInfo<CL_DRIVER_VERSION>());
+    info.kind = kindOf(device.getInfo<CL_DEVICE_TYPE>());
+    info.computeUnits = static_cast<int>(device.getInfo<CL_DEVICE_MAX_COMPUTE_UNITS>());
+    info.globalMemoryBytes = static_cast<std::int64_t>(device.getInfo<CL_DEVICE_GLOBAL_MEM_SIZE>());
+    info.maxAllocationBytes =
+        static_cast<std::int64_t>(device.getInfo<CL_DEVICE_MAX_MEM_ALLOC_SIZE>());
+    info.hasHalfPrecision =
+        device.getInfo<CL_DEVICE_EXTENSIONS>().find("cl_khr_fp16") != std::string::npos;
+    info.isHostProcessor = info.kind == DeviceKind::Cpu;
+    info.sharesHostMemory =
+        info.isHostProcessor || device.getInfo<CL_DEVICE_HOST_UNIFIED_MEMORY>() == CL_TRUE;
+    return info;
+}
+
+void addDevice(const cl::Device& device, const std::string& platform, Discovery& found) {
+    try {
+        if (device.getInfo<CL_DEVICE_AVAILABLE>() != CL_TRUE ||
+            device.getInfo<CL_DEVICE_COMPILER_AVAILABLE>() != CL_TRUE) {
+            found.notes.push_back("The OpenCL device " + trimmed(device.getInfo<CL_DEVICE_NAME>()) +
+                                  " of " + platform +
+                                  " is not available or has no compiler; it cannot be used.");
+            return;
+        }
+        DeviceInfo info = factsOf(device, platform);
+        info.id = "opencl:" + std::to_string(found.devices.size());
+        found.devices.push_back({device, std::move(info)});
+    } catch (const cl::Error& problem) {
+        found.notes.push_back("A device of the OpenCL platform " + platform +
+                              " does not answer and was left out (" + problem.what() + ": " +
+                              statusName(problem.err()) + "). Its driver may need an update.");
+    }
+}
+
+std::string withoutDevices(const std::string& platform) {
+    std::string note =
+        "The OpenCL platform " + platform + " is installed but has no device that it can use here.";
+    if (platform == "rusticl")
+        note +=
+            " It offers only the drivers that the environment variable RUSTICL_ENABLE names, for "
+            "example RUSTICL_ENABLE=radeonsi.";
+    return note;
+}
+
+void addPlatform(const cl::Platform& platform, Discovery& found) {
+    std::string name = "without a name";
+    try {
+        name = trimmed(platform.getInfo<CL_PLATFORM_NAME>());
+        std::vector<cl::Device> devices;
+        platform.getDevices(CL_DEVICE_TYPE_ALL, &devices);
+        for (const cl::Device& device : devices)
+            addDevice(device, name, found);
+        if (devices.empty()) found.notes.push_back(withoutDevices(name));
+    } catch (const cl::Error& problem) {
+        found.notes.push_back(problem.err() == CL_DEVICE_NOT_FOUND
+                                  ? withoutDevices(name)
+                                  : "The OpenCL platform " + name + " does not answer (" +
+                                        statusName(problem.err()) +
+                                        "). Its driver may need an update.");
+    }
+}
+
+void addDriverNotes(Discovery& found, bool anyPlatform) {
+    bool anyBroken = false;
+    for (const IcdFile& file : registeredDrivers()) {
+        if (file.problem.empty()) continue;
+        anyBroken = true;
+        found.notes.push_back("The OpenCL driver registered in " + file.path +
+                              " cannot be loaded: " + file.problem +
+                              ". Install it again, or remove that file.");
+    }
+    if (!anyPlatform && !anyBroken)
+        found.notes.push_back(std::string("No OpenCL driver is installed. ") + kHowToInstall);
+    else if (found.devices.empty())
+        found.notes.push_back(std::string("No OpenCL device can be used. ") + kHowToInstall);
+}
+
+}  // namespace
+
+Discovery discover() {
+    Discovery found;
+    std::vector<cl::Platform> platforms;
+    try {
+        cl::Platform::get(&platforms);
+    } catch (const cl::Error& problem) {
+        if (problem.err() != kNoPlatform)
+            found.notes.push_back("The OpenCL loader failed (" + statusName(problem.err()) + ").");
+    }
+    for (const cl::Platform& platform : platforms)
+        addPlatform(platform, found);
+    addDriverNotes(found, !platforms.empty());
+    return found;
+}
+
+}  // namespace qllama::opencl

@@ -1,0 +1,17 @@
+# Writes the OpenCL files into a C++ file:
+#   cmake -DOUTPUT=FILE "-DSOURCES=A.cl;B.cl" -P embed_kernels.cmake
+set(text "// Generated from kernels/*.cl.\n#include \"engine/backend/opencl/kernel_sources.h\"\n\n")
+string(APPEND text "#include <cassert>\n\nnamespace qllama::opencl {\nnamespace {\n\n")
+string(APPEND text "constexpr KernelSource kSources[] = {\n")
+foreach(source IN LISTS SOURCES)
+    get_filename_component(name ${source} NAME_WE)
+    file(READ ${source} content)
+    string(APPEND text "{\"${name}\", R\"OPENCL(${content})OPENCL\"},\n")
+endforeach()
+string(APPEND text "};\n\n}  // namespace\n\n")
+string(APPEND text "std::span<const KernelSource> kernelSources() {\n    return kSources;\n}\n\n")
+string(APPEND text "std::string_view kernelSource(std::string_view name) {\n")
+string(APPEND text "    for (const KernelSource& source : kSources)\n")
+string(APPEND text "        if (source.name == name) return source.text;\n")
+string(APPEND text "    assert(false);\n    return {};\n}\n\n}  // namespace qllama::opencl\n")
+file(WRITE ${OUTPUT} "${text}")

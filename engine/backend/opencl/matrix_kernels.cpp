@@ -1,0 +1,224 @@
+#include "engine/backend/opencl/matrix_kernels.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+namespace qllama::opencl {
+namespace {
+
+constexpr std::int64_t kUploadBytes = std::int64_t{16}
+                                      << 20;  // between two looks at the stop token
+
+// CPU form: shares of the rows for each core, so that one that is held up does not hold up all.
+constexpr std::int64_t kGroupsPerCore = 8;
+
+constexpr std::int64_t kMatvecRowsOfTeam = 2;  // ROWS in matvec_float_gpu.cl
+constexpr std::int64_t kTileOfItem = 4;        // EACH in matmul_float_gpu.cl
+constexpr std::int64_t kMatvecMatrices = 3;    // that one launch takes
+
+std::int64_t largestPowerOfTwo(std::int64_t limit) {
+    std::int64_t power = 1;
+    while (power * 2 <= limit)
+        power *= 2;
+    return power;
+}
+
+cl::NDRange range(std::int64_t a) {
+    return cl::NDRange(static_cast<std::size_t>(a));
+}
+
+cl::NDRange range(std::int64_t a, std::int64_t b) {
+    return {static_cast<std::size_t>(a), static_cast<std::size_t>(b)};
+}
+
+cl_int narrowed(std::int64_t value) {
+    return static_cast<cl_int>(value);
+}
+
+// One piece of a task's matrix.
+struct Segment {
+    const ClMatrix* matrix = nullptr;
+    const MatrixPiece* piece = nullptr;
+    const MatmulTask* task = nullptr;
+};
+
+std::vector<Segment> segmentsOf(std::span<const MatmulTask> tasks) {
+    std::vector<Segment> segments;
+    for (const MatmulTask& task : tasks) {
+        const auto& matrix = static_cast<const ClMatrix&>(*task.weight);
+        for (const MatrixPiece& piece : matrix.pieces())
+            segments.push_back({&matrix, &piece, &task});
+    }
+    return segments;
+}
+
+Grid matvecGrid(const DeviceQueue& queue, const WeightKernels& kernels, std::int64_t rows) {
+    if (queue.form() == KernelForm::Cpu)
+        return {range(std::min(rows, queue.computeUnits() * kGroupsPerCore)), range(1)};
+    const std::int64_t groups = (rows + kernels.matvecRows - 1) / kernels.matvecRows;
+    return {range(groups * kernels.matvecLocal), range(kernels.matvecLocal)};
+}
+
+// Up to three pieces of the same format in one launch.
+void launchMatvec(DeviceQueue& queue, std::span<const Segment> segments, const cl::Buffer& x) {
+    std::array<const Segment*, kMatvecMatrices> three{};
+    std::array<cl_int, kMatvecMatrices> rows{};
+    std::array<cl_int, kMatvecMatrices> first{};
+    cl_int accumulate = 0;
+    std::int64_t allRows = 0;
+    for (std::size_t i = 0; i < three.size(); ++i) {
+        three[i] = &segments[std::min(i, segments.size() - 1)];
+        if (i >= segments.size()) continue;
+        rows[i] = narrowed(three[i]->piece->rows);
+        first[i] = narrowed(three[i]->piece->firstRow);
+        if (three[i]->task->accumulate) accumulate |= 1 << i;
+        allRows += rows[i];
+    }
+    const ClMatrix& matrix = *segments.front().matrix;
+    const auto out = [&three](std::size_t i) -> const cl::Buffer& {
+        return memoryOf(*three[i]->task->out);
+    };
+    queue.launch(matrix.kernels().matvec, matvecGrid(queue, matrix.kernels(), allRows),
+                 allRows * (matrix.rowBytes() + 4) + matrix.columns() * 4, three[0]->piece->memory,
+                 three[1]->piece->memory, three[2]->piece->memory, rows[0], rows[1], rows[2],
+                 out(0), out(1), out(2), first[0], first[1], first[2], accumulate,
+                 narrowed(matrix.columns()), x);
+}
+
+void launchMatmul(DeviceQueue& queue, const Segment& segment, const cl::Buffer& x, std::int64_t n) {
+    const ClMatrix& matrix = *segment.matrix;
+    WeightKernels& kernels = matrix.kernels();
+    const std::int64_t rows = segment.piece->rows;
+    Grid grid;
+    if (queue.form() == KernelForm::Cpu) {
+        const std::int64_t panel = 2 * queue.vectorLanes();
+        grid = {range((rows + panel - 1) / panel), range(1)};
+    } else {
+        const std::int64_t side = kernels.matmulSide;
+        const std::int64_t tile = side * kTileOfItem;
+        grid = {range((rows + tile - 1) / tile * side, (n + tile - 1) / tile * side),
+                range(side, side)};
+    }
+    queue.launch(kernels.matmul, grid, rows * matrix.rowBytes() + n * (rows + matrix.columns()) * 4,
+                 segment.piece->memory, narrowed(rows), narrowed(matrix.columns()), x, narrowed(n),
+                 memoryOf(*segment.task->out), narrowed(matrix.rows()),
+                 narrowed(segment.piece->firstRow), cl_int{segment.task->accumulate});
+}
+
+// The rows of one piece, from the file or converted, a block at a time.
+Result<void> upload(DeviceQueue& queue, const WeightFormat& format, const CatalogTensor& tensor,
+                    const MatrixPiece& piece, const std::stop_token& stop) {
+    const std::int64_t rowBytes = format.rowBytes(tensor.shape.back());
+    const std::int64_t block = std::max<std::int64_t>(1, kUploadBytes / rowBytes);
+    const bool asStored = format.isStoredSo(tensor);
+    std::vector<std::byte> staged;
+    std::vector<float> wide;
+    for (std::int64_t done = 0; done < piece.rows && !queue.failed(); done += block) {
+        if (stop.stop_requested()) return cancelledError();
+        const std::int64_t rows = std::min(block, piece.rows - done);
+        const std::int64_t row = piece.firstRow + done;
+        const std::byte* source = nullptr;
+        if (asStored) {
+            source = tensor.parts.front().data() + row * rowBytes;
+        } else {
+            staged.resize(static_cast<std::size_t>(rows * rowBytes));
+            for (std::int64_t i = 0; i < rows; ++i)
+                format.packRow(tensor, row + i, staged.data() + i * rowBytes, wide);
+            source = staged.data();
+        }
+        queue.write(piece.memory, done * rowBytes, source, rows * rowBytes);
+    }
+    return queue.takeFailure();
+}
+
+std::string formSuffix(KernelForm form) {
+    return form == KernelForm::Cpu ? "_cpu" : "_gpu";
+}
+
+}  // namespace
+
+Result<std::unique_ptr<WeightKernels>> compileWeightKernels(DeviceQueue& queue,
+                                                            const WeightFormat& format) {
+    auto kernels = std::make_unique<WeightKernels>();
+    kernels->format = &format;
+    const std::string family(format.family);
+    const std::string options(format.options);
+    const std::string suffix = formSuffix(queue.form());
+    QLLAMA_TRY(kernels->embed, queue.kernel("embed_" + family, "embed", options));
+    // A team is what the hardware runs in step, 32 or 64; a work-group holds a few of them.
+    const std::int64_t team =
+        std::min(largestPowerOfTwo(queue.largestWorkGroup()),
+                 std::clamp<std::int64_t>(largestPowerOfTwo(queue.groupMultiple()), 32, 64));
+    kernels->matvecLocal = std::min(largestPowerOfTwo(queue.largestWorkGroup()), 4 * team);
+    kernels->matvecRows = kernels->matvecLocal / team * kMatvecRowsOfTeam;
+    QLLAMA_TRY(kernels->matvec,
+               queue.kernel("matvec_" + family + suffix, "matvec",
+                            options + " -DLOCAL=" + std::to_string(kernels->matvecLocal) +
+                                " -DTEAM=" + std::to_string(team)));
+    kernels->matmulSide = queue.largestWorkGroup() >= 256  ? 16
+                          : queue.largestWorkGroup() >= 64 ? 8
+                                                           : 1;
+    QLLAMA_TRY(kernels->matmul,
+               queue.kernel("matmul_" + family + suffix, "matmul",
+                            options + " -DSIDE=" + std::to_string(kernels->matmulSide)));
+    return kernels;
+}
+
+Result<std::unique_ptr<Matrix>> loadMatrix(DeviceQueue& queue, WeightKernels& kernels,
+                                           const CatalogTensor& tensor, std::stop_token stop) {
+    const WeightFormat& format = *kernels.format;
+    const MatrixFacts facts{tensor.shape.front(), tensor.shape.back(),
+                            format.rowBytes(tensor.shape.back())};
+    // The processor itself reads the weights where the file is mapped.
+    const bool borrowed = queue.info().isHostProcessor && format.isStoredSo(tensor);
+    const std::int64_t rowsOfPiece = std::clamp<std::int64_t>(
+        queue.largestAllocation() / facts.rowBytes, 1, std::max<std::int64_t>(1, facts.rows));
+    std::vector<MatrixPiece> pieces;
+    for (std::int64_t row = 0; row < facts.rows; row += rowsOfPiece) {
+        if (stop.stop_requested()) return cancelledError();
+        MatrixPiece piece{{}, row, std::min(rowsOfPiece, facts.rows - row)};
+        const std::int64_t bytes = piece.rows * facts.rowBytes;
+        if (borrowed) {
+            QLLAMA_TRY(piece.memory,
+                       queue.borrow(tensor.parts.front().data() + row * facts.rowBytes, bytes,
+                                    "the weights"));
+        } else {
+            QLLAMA_TRY(piece.memory, queue.allocate(bytes, false, "the weights"));
+            QLLAMA_CHECK(upload(queue, format, tensor, piece, stop));
+        }
+        pieces.push_back(std::move(piece));
+    }
+    return std::unique_ptr<Matrix>(
+        std::make_unique<ClMatrix>(facts, &kernels, std::move(pieces),
+                                   borrowed ? tensor.parts.front().storage.owner : nullptr));
+}
+
+void embed(DeviceQueue& queue, const ClMatrix& table, const cl::Buffer& tokens, std::int64_t n,
+           const cl::Buffer& x) {
+    for (const MatrixPiece& piece : table.pieces())
+        queue.launch(table.kernels().embed, {range(table.columns(), n)},
+                     n * (table.rowBytes() + table.columns() * 4), piece.memory,
+                     narrowed(piece.firstRow), narrowed(piece.rows), narrowed(table.columns()),
+                     tokens, x);
+}
+
+void multiply(DeviceQueue& queue, std::span<const MatmulTask> tasks, const cl::Buffer& x,
+              std::int64_t n) {
+    const std::vector<Segment> segments = segmentsOf(tasks);
+    if (n != 1) {
+        for (const Segment& segment : segments)
+            launchMatmul(queue, segment, x, n);
+        return;
+    }
+    for (std::size_t begin = 0; begin < segments.size();) {
+        std::size_t end = begin + 1;
+        while (end < segments.size() && end - begin < kMatvecMatrices &&
+               &segments[end].matrix->kernels() == &segments[begin].matrix->kernels())
+            ++end;
+        launchMatvec(queue, std::span(segments).subspan(begin, end - begin), x);
+        begin = end;
+    }
+}
+
+}  // namespace qllama::opencl

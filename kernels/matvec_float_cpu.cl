@@ -1,0 +1,128 @@
+// y = W x or y += W x for up to three matrices that share x (decode), for CPU-like devices.
+//
+//   w0, w1, w2 [rowsN, columns], row-major; rows 0 where there is none
+//   x          [columns]
+//   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
+//
+// Work: one work-group of one item takes an equal share of all rows, so the number of work-groups is
+// the host's choice (a few for each core). A share is read as eight streams of rows far apart: the
+// memory delivers more to several distant streams than to one (8: as many sums as hide the latency
+// of the fused multiply-add).
+// LANES: floats of a vector, 8 or 16. WEIGHT: 16 half, 17 bfloat16, 32 float.
+// Moves rows * columns weights once; 2 flops a weight.
+
+#if defined(FP_FAST_FMAF) || defined(__FMA__)
+#define FMA fma
+#else
+#define FMA mad
+#endif
+#ifndef LANES
+#define LANES 8
+#endif
+#ifndef WEIGHT
+#define WEIGHT 16
+#endif
+
+#if LANES == 16
+typedef float16 Vector;
+#define LOAD(p) vload16(0, (p))
+#define SUM4(v) ((v).lo.lo + (v).lo.hi + (v).hi.lo + (v).hi.hi)
+#else
+typedef float8 Vector;
+#define LOAD(p) vload8(0, (p))
+#define SUM4(v) ((v).lo + (v).hi)
+#endif
+
+#if WEIGHT == 16
+typedef half Weight;
+#define LOAD_WEIGHT(i, p) vload_half((i), (p))
+#if LANES == 16
+#define LOAD_WEIGHTS(p) vload_half16(0, (p))
+#else
+#define LOAD_WEIGHTS(p) vload_half8(0, (p))
+#endif
+#elif WEIGHT == 17
+typedef ushort Weight;
+#define LOAD_WEIGHT(i, p) as_float((uint)(p)[i] << 16)
+#if LANES == 16
+#define LOAD_WEIGHTS(p) as_float16(convert_uint16(vload16(0, (p))) << 16)
+#else
+#define LOAD_WEIGHTS(p) as_float8(convert_uint8(vload8(0, (p))) << 16)
+#endif
+#else
+typedef float Weight;
+#define LOAD_WEIGHT(i, p) (p)[i]
+#define LOAD_WEIGHTS(p) LOAD(p)
+#endif
+
+#define STREAMS 8
+
+float total(Vector v) {
+    const float4 quarter = SUM4(v);
+    return (quarter.x + quarter.y) + (quarter.z + quarter.w);
+}
+
+float dot_row(__global const Weight* w, __global const float* x, int columns) {
+    const int whole = columns / LANES * LANES;
+    Vector sums = (Vector)(0.0f);
+    for (int k = 0; k < whole; k += LANES)
+        sums = FMA(LOAD_WEIGHTS(w + k), LOAD(x + k), sums);
+    float sum = total(sums);
+    for (int k = whole; k < columns; ++k)
+        sum += LOAD_WEIGHT(k, w) * x[k];
+    return sum;
+}
+
+void put(__global float* y, float sum, int add) {
+    *y = add ? *y + sum : sum;
+}
+
+// Rows row, row + step, .., row + 7 step.
+void eight_rows(__global const Weight* w, __global const float* x, int columns, int row, int step,
+                __global float* y, int add) {
+    __global const Weight* start = w + (size_t)row * columns;
+    const size_t stride = (size_t)step * columns;
+    const int whole = columns / LANES * LANES;
+    Vector sums[STREAMS];
+    for (int r = 0; r < STREAMS; ++r)
+        sums[r] = (Vector)(0.0f);
+    for (int k = 0; k < whole; k += LANES) {
+        const Vector activation = LOAD(x + k);
+#pragma unroll
+        for (int r = 0; r < STREAMS; ++r)
+            sums[r] = FMA(LOAD_WEIGHTS(start + r * stride + k), activation, sums[r]);
+    }
+    for (int r = 0; r < STREAMS; ++r) {
+        float sum = total(sums[r]);
+        for (int k = whole; k < columns; ++k)
+            sum += LOAD_WEIGHT(k, start + r * stride) * x[k];
+        put(y + row + r * step, sum, add);
+    }
+}
+
+// Rows [begin, end) of one matrix.
+void rows_of(__global const Weight* w, __global const float* x, int columns, int begin, int end,
+             __global float* y, int add) {
+    const int step = (end - begin) / STREAMS;
+    for (int row = begin; row < begin + step; ++row)
+        eight_rows(w, x, columns, row, step, y, add);
+    for (int row = begin + step * STREAMS; row < end; ++row)
+        put(y + row, dot_row(w + (size_t)row * columns, x, columns), add);
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matvec(
+    __global const Weight* w0, __global const Weight* w1, __global const Weight* w2, int rows0,
+    int rows1, int rows2, __global float* y0, __global float* y1, __global float* y2, int first0,
+    int first1, int first2, int accumulate, int columns, __global const float* x) {
+    const long rows = (long)rows0 + rows1 + rows2;
+    const int begin = (int)(rows * (long)get_group_id(0) / (long)get_num_groups(0));
+    const int end = (int)(rows * (long)(get_group_id(0) + 1) / (long)get_num_groups(0));
+    const int end1 = rows0 + rows1;
+    if (begin < rows0)
+        rows_of(w0, x, columns, begin, min(end, rows0), y0 + first0, accumulate & 1);
+    if (begin < end1 && end > rows0)
+        rows_of(w1, x, columns, max(begin, rows0) - rows0, min(end, end1) - rows0, y1 + first1,
+                accumulate & 2);
+    if (end > end1)
+        rows_of(w2, x, columns, max(begin, end1) - end1, end - end1, y2 + first2, accumulate & 4);
+}

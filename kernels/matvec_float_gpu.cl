@@ -1,0 +1,89 @@
+// y = W x or y += W x for up to three matrices that share x (decode), for GPU-like devices.
+//
+//   w0, w1, w2 [rowsN, columns], row-major; rows 0 where there is none
+//   x          [columns]
+//   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
+//
+// Work: a work-group of LOCAL items is made of teams of TEAM items (32 or 64, what the hardware runs
+// in step); a team takes ROWS rows after each other in memory. Neighbouring items read neighbouring
+// eights of weights (16 bytes of a half), so that a team reads whole lines; the sums of a team are
+// reduced in local memory. Global size: LOCAL * ceil(rows / (ROWS * LOCAL / TEAM)).
+// WEIGHT: 16 half, 17 bfloat16, 32 float.
+// Moves rows * columns weights once; 2 flops a weight.
+
+#ifndef LOCAL
+#define LOCAL 64
+#define TEAM 32
+#endif
+#ifndef WEIGHT
+#define WEIGHT 16
+#endif
+
+#if WEIGHT == 16
+typedef half Weight;
+#define LOAD_WEIGHT(i, p) vload_half((i), (p))
+#define LOAD_WEIGHTS(p) vload_half8(0, (p))
+#elif WEIGHT == 17
+typedef ushort Weight;
+#define LOAD_WEIGHT(i, p) as_float((uint)(p)[i] << 16)
+#define LOAD_WEIGHTS(p) as_float8(convert_uint8(vload8(0, (p))) << 16)
+#else
+typedef float Weight;
+#define LOAD_WEIGHT(i, p) (p)[i]
+#define LOAD_WEIGHTS(p) vload8(0, (p))
+#endif
+
+#define ROWS 2
+
+float dot8(float8 a, float8 b) {
+    return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+// This item's part of one row's sum.
+float part_of_row(__global const Weight* w, __global const float* x, int columns, int lane) {
+    const int whole = columns / 8 * 8;
+    float sum = 0.0f;
+    for (int k = lane * 8; k < whole; k += TEAM * 8)
+        sum += dot8(LOAD_WEIGHTS(w + k), vload8(0, x + k));
+    for (int k = whole + lane; k < columns; k += TEAM)
+        sum += LOAD_WEIGHT(k, w) * x[k];
+    return sum;
+}
+
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void matvec(
+    __global const Weight* w0, __global const Weight* w1, __global const Weight* w2, int rows0,
+    int rows1, int rows2, __global float* y0, __global float* y1, __global float* y2, int first0,
+    int first1, int first2, int accumulate, int columns, __global const float* x) {
+    __local float sums[ROWS][LOCAL];
+    const int item = (int)get_local_id(0);
+    const int lane = item % TEAM;
+    const int rows = rows0 + rows1 + rows2;
+    const int first = ((int)get_group_id(0) * (LOCAL / TEAM) + item / TEAM) * ROWS;
+    for (int r = 0; r < ROWS; ++r) {
+        const int row = first + r;
+        float sum = 0.0f;
+        if (row < rows0)
+            sum = part_of_row(w0 + (size_t)row * columns, x, columns, lane);
+        else if (row < rows0 + rows1)
+            sum = part_of_row(w1 + (size_t)(row - rows0) * columns, x, columns, lane);
+        else if (row < rows)
+            sum = part_of_row(w2 + (size_t)(row - rows0 - rows1) * columns, x, columns, lane);
+        sums[r][item] = sum;
+    }
+    for (int count = TEAM / 2; count > 0; count /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (lane < count)
+            for (int r = 0; r < ROWS; ++r)
+                sums[r][item] += sums[r][item + count];
+    }
+    if (lane != 0) return;
+    for (int r = 0; r < ROWS; ++r) {
+        const int row = first + r;
+        if (row >= rows) return;
+        const int which = row < rows0 ? 0 : row < rows0 + rows1 ? 1 : 2;
+        __global float* y = which == 0   ? y0 + first0 + row
+                            : which == 1 ? y1 + first1 + row - rows0
+                                         : y2 + first2 + row - rows0 - rows1;
+        *y = (accumulate >> which & 1) ? *y + sums[r][item] : sums[r][item];
+    }
+}
