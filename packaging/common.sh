@@ -15,11 +15,12 @@ fail() {
 
 # missing_packages NAME...: those of them that are not installed, one a line.
 missing_packages() {
-    local installed
-    installed=$(dpkg-query --show --showformat '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
-        sed -n 's/^installed //p')
-    printf '%s\n' "$@" | grep --line-regexp --fixed-strings --invert-match --file <(printf '%s\n' "$installed") ||
-        true
+    local known name
+    # dpkg-query fails as soon as one name is unknown to it, and still lists the others.
+    known=$(dpkg-query --show --showformat '${db:Status-Status}:${Package}\n' "$@" 2>/dev/null) || true
+    for name in "$@"; do
+        [[ $'\n'$known$'\n' == *$'\n'"installed:$name"$'\n'* ]] || printf '%s\n' "$name"
+    done
 }
 
 # Runs a command as root, through sudo when need be.

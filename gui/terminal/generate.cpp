@@ -39,16 +39,8 @@ std::unique_ptr<Reporter> createReporter(const CommandLine& commandLine, Standar
                                                       .demoModel = !commandLine.hasModel});
 }
 
-// Fills in what the command line left open: the model, the prompt, the seed.
+// Fills in what the command line left open besides the model: the prompt and the seed.
 Result<void> complete(CommandLine& commandLine) {
-    if (!commandLine.hasModel) {
-        const auto demo = demoModelFolder();
-        if (!demo)
-            return Error{ErrorCode::NotFound,
-                         "The demo model was not found; name a model with --model PATH.",
-                         {}};
-        commandLine.load.location.model = *demo;
-    }
     if (commandLine.promptFile) {
         QLLAMA_TRY(commandLine.generation.prompt, readPromptFile(*commandLine.promptFile));
     }
@@ -56,7 +48,7 @@ Result<void> complete(CommandLine& commandLine) {
     return {};
 }
 
-// Stop after the whole sequence or at the first failure; `reporter` has heard all but the failure.
+// Stops at the first failure; `reporter` has then heard all but that.
 Result<GenerationResult> generate(const CommandLine& commandLine, Reporter& reporter,
                                   std::stop_token stop) {
     std::unique_ptr<NpyFile> logits;
@@ -121,6 +113,14 @@ int runGenerate(const CommandLine& given) {
     const Result<void> completed = complete(commandLine);
     const auto reporter = createReporter(commandLine, output);
     if (!completed) return report(completed.error(), *reporter, output);
+    if (!commandLine.hasModel) {
+        const auto demo = demoModelFolder();
+        if (!demo) {
+            reporter->failed("The demo model was not found: name a model with --model PATH.");
+            return kExitUsage;
+        }
+        commandLine.load.location.model = *demo;
+    }
     const InterruptWatcher watcher(stop);
     return report(generateCatching(commandLine, *reporter, stop.get_token()), *reporter, output);
 }
