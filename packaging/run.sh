@@ -19,8 +19,9 @@ arguments=("$@")
 install_missing "${build_packages[@]}" "${run_packages[@]}"
 build_preset release qllama
 
-if [[ -z ${DISPLAY:-} && -z ${WAYLAND_DISPLAY:-} ]] &&
-    ! has_argument --headless --inspect --bench --bench-seed --list-devices --version -v --help -h; then
+without_window=(--headless --inspect --bench --bench-seed --make-model --list-devices --version -v
+    --help -h)
+if [[ -z ${DISPLAY:-} && -z ${WAYLAND_DISPLAY:-} ]] && ! has_argument "${without_window[@]}"; then
     say "There is no display to open the window on: generating in the terminal instead."
     arguments+=(--headless)
     has_argument --prompt --prompt-file || arguments+=(--prompt "Once upon a time")

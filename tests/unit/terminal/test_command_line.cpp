@@ -1,5 +1,7 @@
 // The command line: every spelling arrives where it should, and whatever is wrong is refused with one
 // sentence that says what would be right.
+#include <QFile>
+#include <QSet>
 #include <QTest>
 #include <cstdlib>
 
@@ -61,6 +63,7 @@ private slots:
     void choosesTheTerminal();
     void helpNamesEveryOption();
     void jsonIsKnownEvenWhenUsageIsWrong();
+    void runScriptKnowsWhatNeedsNoWindow();
 };
 
 void TestCommandLine::everyOptionOfTheContract() {
@@ -314,6 +317,23 @@ void TestCommandLine::helpNamesEveryOption() {
 void TestCommandLine::jsonIsKnownEvenWhenUsageIsWrong() {
     QVERIFY(parseCommandLine(headless({"--json", "--nonsense"})).json);
     QVERIFY(!parseCommandLine(headless({"--nonsense"})).json);
+}
+
+// packaging/run.sh adds --headless when there is no display, but not to these.
+void TestCommandLine::runScriptKnowsWhatNeedsNoWindow() {
+    QFile script(QLLAMA_TEST_SOURCE_DIR "/../packaging/run.sh");
+    QVERIFY(script.open(QIODevice::ReadOnly));
+    const QString text = script.readAll();
+    const qsizetype begin = text.indexOf("without_window=(") + 16;
+    const QStringList listed =
+        text.mid(begin, text.indexOf(')', begin) - begin).simplified().split(' ');
+    QStringList expected;
+    for (const CommandLineOption& option : commandLineOptions())
+        if (option.needsNoWindow)
+            for (const std::string& name : option.names)
+                expected << QString::fromStdString(name);
+    QCOMPARE(QSet<QString>(listed.begin(), listed.end()),
+             QSet<QString>(expected.begin(), expected.end()));
 }
 
 QTEST_APPLESS_MAIN(TestCommandLine)
