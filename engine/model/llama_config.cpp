@@ -66,6 +66,8 @@ Result<void> resolveFfn(const Checkpoint& checkpoint, LlamaConfig& config) {
     QLLAMA_TRY(const CatalogTensor* gate,
                findTensor(checkpoint, layerTensorName(0, "feed_forward.w1.weight")));
     config.ffnDim = gate->shape.empty() ? 0 : gate->shape.front();
+    if (config.ffnDim < 1)
+        return invalid(checkpoint, "The tensor 'layers.0.feed_forward.w1.weight' is empty.");
     const auto claimed = claimedFfnDim(checkpoint.params);
     if (claimed && *claimed != config.ffnDim)
         return invalid(checkpoint, "The feed-forward width is " + std::to_string(config.ffnDim) +
@@ -81,6 +83,8 @@ Result<void> resolveVocabulary(const Checkpoint& checkpoint,
     QLLAMA_TRY(const CatalogTensor* embedding, findTensor(checkpoint, "tok_embeddings.weight"));
     config.vocabularySize = embedding->shape.empty() ? 0 : embedding->shape.front();
     const std::string rows = std::to_string(config.vocabularySize);
+    if (config.vocabularySize < 1)
+        return invalid(checkpoint, "The tensor 'tok_embeddings.weight' is empty.");
     if (checkpoint.params.vocabularySize &&
         *checkpoint.params.vocabularySize != config.vocabularySize)
         return invalid(checkpoint, "The vocabulary is " + rows + " in the weights but " +

@@ -6,6 +6,12 @@
 namespace qllama {
 namespace {
 
+constexpr const char* kLayerParts[] = {
+    "attention_norm.weight",  "attention.wq.weight",    "attention.wk.weight",
+    "attention.wv.weight",    "attention.wo.weight",    "ffn_norm.weight",
+    "feed_forward.w1.weight", "feed_forward.w3.weight", "feed_forward.w2.weight",
+};
+
 // Loads the tensors of one stage in order, keeping count of the bytes.
 class StageLoader {
 public:
@@ -17,7 +23,10 @@ public:
           m_progress(progress),
           m_stop(std::move(stop)) {}
 
-    void expect(std::int64_t bytes) { m_counted.totalBytes += bytes; }
+    // Adds what will be loaded to the total, so that progress is a true share from the start.
+    void expect(const std::string& name) {
+        m_counted.totalBytes += m_checkpoint.tensors.at(name).sizeBytes();
+    }
 
     Result<void> matrix(const std::string& name, std::unique_ptr<Matrix>& target) {
         if (m_stop.stop_requested()) return cancelledError();
@@ -32,6 +41,11 @@ public:
         QLLAMA_TRY(target, m_backend.loadVector(tensor));
         count(tensor.sizeBytes());
         return {};
+    }
+
+    void expectLayer(std::int64_t index) {
+        for (const char* part : kLayerParts)
+            expect(layerTensorName(index, part));
     }
 
     Result<void> layer(std::int64_t index, LayerWeights& weights) {
@@ -62,18 +76,6 @@ private:
     LoadProgress m_counted;
 };
 
-// True for the tensors of the stage's layers and of the ends of the model that it holds.
-bool belongsTo(const std::string& name, std::int64_t firstLayer, std::int64_t endLayer,
-               bool isFirst, bool isLast) {
-    constexpr std::string_view kPrefix = "layers.";
-    if (!name.starts_with(kPrefix))
-        return name == "tok_embeddings.weight"
-                   ? isFirst
-                   : isLast && (name == "norm.weight" || name == "output.weight");
-    const std::int64_t layer = std::stoll(name.substr(kPrefix.size()));
-    return layer >= firstLayer && layer < endLayer;
-}
-
 }  // namespace
 
 std::int64_t StageWeights::sizeBytes() const {
@@ -95,9 +97,13 @@ Result<StageWeights> loadStage(Backend& backend, const Checkpoint& checkpoint,
     const bool isFirst = firstLayer == 0;
     const bool isLast = endLayer == config.layerCount;
     StageLoader loader(backend, checkpoint, precision, progress, stop);
-    for (const auto& [name, tensor] : checkpoint.tensors)
-        if (belongsTo(name, firstLayer, endLayer, isFirst, isLast))
-            loader.expect(tensor.sizeBytes());
+    if (isFirst) loader.expect("tok_embeddings.weight");
+    for (std::int64_t layer = firstLayer; layer < endLayer; ++layer)
+        loader.expectLayer(layer);
+    if (isLast) {
+        loader.expect("norm.weight");
+        loader.expect("output.weight");
+    }
 
     StageWeights stage;
     stage.backend = &backend;
