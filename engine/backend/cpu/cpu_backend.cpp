@@ -81,14 +81,11 @@ public:
     void matmul(std::span<const MatmulTask> tasks, const Buffer& x, std::int64_t n) override {
         std::int64_t totalRows = 0;
         std::int64_t granularity = 1;
-        bool quantized = false;
         for (const MatmulTask& task : tasks) {
             totalRows += task.weight->rows();
             granularity = std::max(granularity, matrixOf(task).rowGranularity());
-            quantized = quantized || matrixOf(task).wantsQuantizedActivations();
         }
-        if (quantized) quantizeActivations(dataOf(x), tasks.front().weight->columns(), n);
-        const Activations activations{dataOf(x), n, quantized ? &m_quantized : nullptr};
+        const Activations activations = prepare(tasks, dataOf(x), n);
         const std::int64_t portion = rowsPerPortion(totalRows, m_pool.threadCount(), granularity);
         std::int64_t portions = 0;
         for (const MatmulTask& task : tasks)
@@ -162,10 +159,25 @@ private:
         });
     }
 
-    void quantizeActivations(const float* x, std::int64_t columns, std::int64_t n) {
-        resizeActivations(m_quantized, n, columns);
-        forEachRow(n,
-                   [&](std::int64_t i) { quantizeRow(x + i * columns, columns, i, m_quantized); });
+    // The forms of x that the matrices of the tasks want, each made once for all of them.
+    Activations prepare(std::span<const MatmulTask> tasks, const float* x, std::int64_t n) {
+        const std::int64_t columns = tasks.front().weight->columns();
+        Activations activations{.values = x, .n = n, .packed = nullptr, .quantized = nullptr};
+        for (const MatmulTask& task : tasks) {
+            const ActivationForm form = matrixOf(task).activationForm();
+            if (form == ActivationForm::Quantized && activations.quantized == nullptr) {
+                resizeActivations(m_quantized, n, columns);
+                forEachRow(n, [&](std::int64_t i) {
+                    quantizeRow(x + i * columns, columns, i, m_quantized);
+                });
+                activations.quantized = &m_quantized;
+            } else if (form == ActivationForm::Plain && n > 1 && activations.packed == nullptr) {
+                m_packed.resize(static_cast<std::size_t>(packedSize(n, columns)));
+                forEachRow(n, [&](std::int64_t i) { packRow(x, columns, n, i, m_packed.data()); });
+                activations.packed = m_packed.data();
+            }
+        }
+        return activations;
     }
 
     void multiplyPortion(std::span<const MatmulTask> tasks, const Activations& x,
@@ -186,6 +198,7 @@ private:
     std::vector<GemmScratch> m_gemmScratch;  // one a worker
     AttentionScratch m_attentionScratch;
     QuantizedActivations m_quantized;
+    std::vector<float> m_packed;
 };
 
 }  // namespace

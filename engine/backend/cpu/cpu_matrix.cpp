@@ -11,7 +11,7 @@ void RowMatrix::multiply(std::int64_t begin, std::int64_t end, const Activations
         return;
     }
     for (std::int64_t row = begin; row < end; row += kPanelRows)
-        gemmPanel(m_weights, row, std::min(end, row + kPanelRows), x.values, x.n, out,
+        gemmPanel(m_weights, row, std::min(end, row + kPanelRows), x.packed, x.n, out,
                   m_weights.rows, accumulate, scratch);
 }
 

@@ -12,18 +12,21 @@
 
 namespace qllama::cpu {
 
-// The right-hand side of a product: n rows of activations, also in 8 bits when a matrix wants them.
+// The right-hand side of a product: n rows of activations, in the form that the matrices want.
 struct Activations {
     const float* values = nullptr;  // [n, columns]
     std::int64_t n = 0;
+    const float* packed = nullptr;  // by packRow, when n > 1
     const QuantizedActivations* quantized = nullptr;
 };
+
+enum class ActivationForm { Plain, Quantized };  // Plain: values for n == 1, packed for more
 
 class CpuMatrix : public Matrix {
 public:
     // Portions of rows handed to threads are multiples of this.
     [[nodiscard]] virtual std::int64_t rowGranularity() const = 0;
-    [[nodiscard]] virtual bool wantsQuantizedActivations() const { return false; }
+    [[nodiscard]] virtual ActivationForm activationForm() const = 0;
     // out[i * rows() + row] (= or +=) this[row, :] . x[i, :] for row in [begin, end). Each row's
     // result depends on nothing but that row and x[i, :]. Called from several threads at once.
     virtual void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
@@ -42,6 +45,7 @@ public:
         return m_weights.rows * m_weights.columns * sizeOf(m_weights.dtype);
     }
     [[nodiscard]] std::int64_t rowGranularity() const override { return kPanelRows; }
+    [[nodiscard]] ActivationForm activationForm() const override { return ActivationForm::Plain; }
     void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
                   bool accumulate, GemmScratch& scratch) const override;
     void readRow(std::int64_t row, float* out) const override;
@@ -59,7 +63,9 @@ public:
     [[nodiscard]] std::int64_t columns() const override { return m_weights.columns; }
     [[nodiscard]] std::int64_t sizeBytes() const override { return m_weights.sizeBytes(); }
     [[nodiscard]] std::int64_t rowGranularity() const override { return kTileRows; }
-    [[nodiscard]] bool wantsQuantizedActivations() const override { return true; }
+    [[nodiscard]] ActivationForm activationForm() const override {
+        return ActivationForm::Quantized;
+    }
     void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
                   bool accumulate, GemmScratch& scratch) const override;
     void readRow(std::int64_t row, float* out) const override;

@@ -15,13 +15,10 @@ HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
 
 using cpu::GemmScratch;
+using cpu::kColumnBlock;
 using cpu::kPanelRows;
 using cpu::kTokenBlock;
 using cpu::RowMajorWeights;
-
-// Columns of a panel that are converted at once: 16 rows of 512 f32 are 32 KiB, half of an L2's
-// share, and a multiple of every vector length.
-constexpr std::size_t kColumnBlock = 512;
 
 // Tokens in a register tile beside 4 rows: 12 accumulators fit 16 registers, 24 fit 32.
 constexpr int kTileTokens = HWY_TARGET <= HWY_AVX3 ? 6 : 3;
@@ -121,11 +118,11 @@ void Widen(DType dtype, const void* source, std::int64_t count, float* out) {
     }
 }
 
-// Adds columns [0, count) of a tile: w is [kRows, count] with stride kColumnBlock, x is
-// [kTokens, count] with stride xStride. Accumulators: one vector for each (row, token).
+// Adds columns [0, count) of a tile: w is [kRows, count], x is [kTokens, count], both with rows
+// kColumnBlock apart. Accumulators: one vector for each (row, token).
 template <int kRows, int kTokens>
 HWY_INLINE void AccumulateTile(const float* HWY_RESTRICT w, const float* HWY_RESTRICT x,
-                               std::size_t xStride, std::size_t count, float* HWY_RESTRICT sums,
+                               std::size_t count, float* HWY_RESTRICT sums,
                                std::size_t sumsRowStride) {
     const F32Tag d;
     const std::size_t lanes = hn::Lanes(d);
@@ -137,7 +134,7 @@ HWY_INLINE void AccumulateTile(const float* HWY_RESTRICT w, const float* HWY_RES
     for (; k + lanes <= count; k += lanes) {
         F32Vector activations[kTokens];
         for (int t = 0; t < kTokens; ++t)
-            activations[t] = hn::LoadU(d, x + t * xStride + k);
+            activations[t] = hn::LoadU(d, x + t * kColumnBlock + k);
         for (int r = 0; r < kRows; ++r) {
             const F32Vector weight = hn::LoadU(d, w + r * kColumnBlock + k);
             for (int t = 0; t < kTokens; ++t)
@@ -148,8 +145,8 @@ HWY_INLINE void AccumulateTile(const float* HWY_RESTRICT w, const float* HWY_RES
         for (int r = 0; r < kRows; ++r) {
             const F32Vector weight = LoadTailAsF32(d, w + r * kColumnBlock + k, count - k);
             for (int t = 0; t < kTokens; ++t)
-                tile[r][t] = hn::MulAdd(weight, LoadTailAsF32(d, x + t * xStride + k, count - k),
-                                        tile[r][t]);
+                tile[r][t] = hn::MulAdd(
+                    weight, LoadTailAsF32(d, x + t * kColumnBlock + k, count - k), tile[r][t]);
         }
     }
     for (int r = 0; r < kRows; ++r)
@@ -158,16 +155,15 @@ HWY_INLINE void AccumulateTile(const float* HWY_RESTRICT w, const float* HWY_RES
 }
 
 template <int kRows>
-HWY_INLINE void AccumulateTokens(const float* w, const float* x, std::size_t xStride,
-                                 std::size_t count, std::size_t tokens, float* sums,
-                                 std::size_t sumsRowStride) {
+HWY_INLINE void AccumulateTokens(const float* w, const float* x, std::size_t count,
+                                 std::size_t tokens, float* sums, std::size_t sumsRowStride) {
     const std::size_t lanes = hn::Lanes(F32Tag());
     std::size_t token = 0;
     for (; token + kTileTokens <= tokens; token += kTileTokens)
-        AccumulateTile<kRows, kTileTokens>(w, x + token * xStride, xStride, count,
-                                           sums + token * lanes, sumsRowStride);
+        AccumulateTile<kRows, kTileTokens>(w, x + token * kColumnBlock, count, sums + token * lanes,
+                                           sumsRowStride);
     for (; token < tokens; ++token)
-        AccumulateTile<kRows, 1>(w, x + token * xStride, xStride, count, sums + token * lanes,
+        AccumulateTile<kRows, 1>(w, x + token * kColumnBlock, count, sums + token * lanes,
                                  sumsRowStride);
 }
 
@@ -196,30 +192,30 @@ void StoreSums(const float* sums, std::size_t rows, std::size_t tokens, std::int
     }
 }
 
-void GemmPanel(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, const float* x,
+void GemmPanel(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, const float* packed,
                std::int64_t n, float* out, std::int64_t outStride, bool accumulate,
                GemmScratch& scratch) {
     const std::size_t lanes = hn::Lanes(F32Tag());
-    const auto columns = static_cast<std::size_t>(w.columns);
     const auto rows = static_cast<std::size_t>(end - begin);
-    scratch.panel.resize(kPanelRows * kColumnBlock);
-    scratch.accumulators.resize(kPanelRows * kTokenBlock * lanes);
     const std::size_t rowStride = kTokenBlock * lanes;
+    scratch.panel.resize(kPanelRows * kColumnBlock);
+    scratch.accumulators.resize(kPanelRows * rowStride);
+    const float* panel = scratch.panel.data();
+    float* sums = scratch.accumulators.data();
     for (std::int64_t first = 0; first < n; first += kTokenBlock) {
         const auto tokens = static_cast<std::size_t>(std::min(kTokenBlock, n - first));
-        float* sums = scratch.accumulators.data();
-        std::fill(sums, sums + kPanelRows * rowStride, 0.0F);
-        for (std::size_t column = 0; column < columns; column += kColumnBlock) {
-            const std::size_t count = std::min(kColumnBlock, columns - column);
-            WidenPanel(w, begin, rows, column, count, scratch.panel.data());
-            const float* activations = x + static_cast<std::size_t>(first) * columns + column;
-            const float* panel = scratch.panel.data();
+        std::fill(sums, sums + rows * rowStride, 0.0F);
+        for (std::int64_t column = 0; column < w.columns; column += kColumnBlock) {
+            const auto count = static_cast<std::size_t>(std::min(kColumnBlock, w.columns - column));
+            WidenPanel(w, begin, rows, static_cast<std::size_t>(column), count,
+                       scratch.panel.data());
+            const float* x = packed + column * n + first * kColumnBlock;
             std::size_t r = 0;
             for (; r + kTileRows <= rows; r += kTileRows)
-                AccumulateTokens<kTileRows>(panel + r * kColumnBlock, activations, columns, count,
-                                            tokens, sums + r * rowStride, rowStride);
+                AccumulateTokens<kTileRows>(panel + r * kColumnBlock, x, count, tokens,
+                                            sums + r * rowStride, rowStride);
             for (; r < rows; ++r)
-                AccumulateTokens<1>(panel + r * kColumnBlock, activations, columns, count, tokens,
+                AccumulateTokens<1>(panel + r * kColumnBlock, x, count, tokens,
                                     sums + r * rowStride, rowStride);
         }
         StoreSums(sums, rows, tokens, begin, out + first * outStride, outStride, accumulate);
@@ -263,11 +259,18 @@ void matvecRows(const RowMajorWeights& weights, std::int64_t begin, std::int64_t
     HWY_DYNAMIC_DISPATCH(MatvecRows)(weights, begin, end, x, y, accumulate);
 }
 
-void gemmPanel(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end, const float* x,
-               std::int64_t n, float* out, std::int64_t outStride, bool accumulate,
-               GemmScratch& scratch) {
+void packRow(const float* x, std::int64_t columns, std::int64_t n, std::int64_t row,
+             float* packed) {
+    for (std::int64_t column = 0; column < columns; column += kColumnBlock)
+        std::copy_n(x + row * columns + column, std::min(kColumnBlock, columns - column),
+                    packed + column * n + row * kColumnBlock);
+}
+
+void gemmPanel(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
+               const float* packed, std::int64_t n, float* out, std::int64_t outStride,
+               bool accumulate, GemmScratch& scratch) {
     HWY_DYNAMIC_DISPATCH(GemmPanel)
-    (weights, begin, end, x, n, out, outStride, accumulate, scratch);
+    (weights, begin, end, packed, n, out, outStride, accumulate, scratch);
 }
 
 void widen(DType dtype, const void* source, std::int64_t count, float* out) {
