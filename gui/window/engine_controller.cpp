@@ -68,6 +68,11 @@ void EngineController::unload() {
     announceState();
 }
 
+void EngineController::measureBandwidth(int threadCount) {
+    QMetaObject::invokeMethod(
+        m_worker, [worker = m_worker, threadCount] { worker->measureBandwidth(threadCount); });
+}
+
 // The final signals: always passed on, and they change the state when the request is the running
 // one.
 void EngineController::connectWorker() {
@@ -78,6 +83,7 @@ void EngineController::connectWorker() {
         announceState();
     });
     connect(m_worker, &EngineWorker::loadFailed, this, &EngineController::finishLoad);
+    connect(m_worker, &EngineWorker::bandwidthMeasured, this, &EngineController::bandwidthMeasured);
     connect(m_worker, &EngineWorker::modelUnloaded, this, [this] {
         m_model.reset();
         announceState();

@@ -36,6 +36,9 @@ public:
     void stop();
     void unload();
 
+    // Of the host's memory; a request that is made meanwhile waits for the moment it takes.
+    void measureBandwidth(int threadCount);
+
 signals:
     void stateChanged(qllama::EngineController::State state);
 
@@ -51,6 +54,8 @@ signals:
     void tokensReady(quint64 id, const QList<qllama::TokenChunk>& chunks);
     void generationFinished(quint64 id, const qllama::GenerationResult& result);
     void generationFailed(quint64 id, const qllama::Error& error);
+
+    void bandwidthMeasured(double gbPerSecond, int threadCount);
 
 private:
     struct Running {

@@ -113,4 +113,9 @@ void EngineWorker::unload() {
     emit modelUnloaded();
 }
 
+void EngineWorker::measureBandwidth(int threadCount) {
+    const auto measured = guarded<double>([&] { return m_engine->measureBandwidth(threadCount); });
+    emit bandwidthMeasured(measured.ok() ? measured.value() : 0, threadCount);
+}
+
 }  // namespace qllama

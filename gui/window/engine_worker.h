@@ -25,6 +25,7 @@ public slots:
     void load(const qllama::LoadRequest& request, std::stop_token stop);
     void generate(const qllama::GenerationRequest& request, std::stop_token stop);
     void unload();
+    void measureBandwidth(int threadCount);
 
 signals:
     void loadProgress(quint64 id, const qllama::LoadProgress& progress);
@@ -40,6 +41,9 @@ signals:
     void tokensReady(quint64 id, const QList<qllama::TokenChunk>& chunks);
     void generationFinished(quint64 id, const qllama::GenerationResult& result);
     void generationFailed(quint64 id, const qllama::Error& error);
+
+    // 0 GB/s: it could not be measured.
+    void bandwidthMeasured(double gbPerSecond, int threadCount);
 
 private:
     std::unique_ptr<TextEngine> m_engine;

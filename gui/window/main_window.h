@@ -71,6 +71,9 @@ private:
     void setupMenus();
     void setupToolBar();
     void setupLayout();
+    void setupSpeedDock();
+    void addToggle(QDockWidget* dock, const QString& text, const QString& icon,
+                   const QKeySequence& shortcut, const QString& toolTip);
     QWidget* createPromptArea();
     void setupTabOrder();
     void connectActions();

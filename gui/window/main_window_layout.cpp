@@ -20,6 +20,7 @@
 #include "gui/window/prompt_editor.h"
 #include "gui/window/run_presenter.h"
 #include "gui/window/settings_panel.h"
+#include "gui/window/speed_view.h"
 #include "gui/window/status_strip.h"
 #include "gui/window/symbolic_icon.h"
 #include "gui/window/window_actions.h"
@@ -136,16 +137,34 @@ void MainWindow::setupLayout() {
     m_panelDock->setWidget(m_panel);
     m_panelDock->setTitleBarWidget(new QWidget(m_panelDock));  // the tool bar shows and hides it
     addDockWidget(Qt::RightDockWidgetArea, m_panelDock);
-    QAction* toggle = m_panelDock->toggleViewAction();
-    toggle->setText(tr("&Settings Panel"));
-    toggle->setIcon(symbolicIcon(QStringLiteral("settings")));
-    toggle->setShortcut(Qt::Key_F9);
-    toggle->setToolTip(tr("Shows or hides the settings (F9)"));
-    findChild<QMenu*>(QStringLiteral("viewMenu"))->addAction(toggle);
-    findChild<QToolBar*>(QStringLiteral("toolBar"))->addAction(toggle);
+    addToggle(m_panelDock, tr("&Settings Panel"), QStringLiteral("settings"), Qt::Key_F9,
+              tr("Shows or hides the settings (F9)"));
+    setupSpeedDock();
 
     statusBar()->addWidget(m_status, 1);
-    resize(1080, 720);
+    resize(1120, 800);
+}
+
+void MainWindow::setupSpeedDock() {
+    auto* dock = new QDockWidget(tr("Speed"), this);
+    dock->setObjectName(QStringLiteral("speedDock"));
+    dock->setWidget(new SpeedView(*m_engine, dock));
+    dock->setTitleBarWidget(new QWidget(dock));
+    addDockWidget(Qt::BottomDockWidgetArea, dock);
+    addToggle(dock, tr("S&peed"), QStringLiteral("measure"), Qt::Key_F8,
+              tr("Shows or hides the speed of generation (F8)"));
+}
+
+// The tool bar and the View menu show and hide a dock; it needs no title bar for that.
+void MainWindow::addToggle(QDockWidget* dock, const QString& text, const QString& icon,
+                           const QKeySequence& shortcut, const QString& toolTip) {
+    QAction* toggle = dock->toggleViewAction();
+    toggle->setText(text);
+    toggle->setIcon(symbolicIcon(icon));
+    toggle->setShortcut(shortcut);
+    toggle->setToolTip(toolTip);
+    findChild<QMenu*>(QStringLiteral("viewMenu"))->addAction(toggle);
+    findChild<QToolBar*>(QStringLiteral("toolBar"))->addAction(toggle);
 }
 
 QWidget* MainWindow::createPromptArea() {

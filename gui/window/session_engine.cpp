@@ -1,5 +1,7 @@
 #include "gui/window/session_engine.h"
 
+#include "engine/backend/cpu/bandwidth_probe.h"
+
 namespace qllama {
 namespace {
 
@@ -34,6 +36,11 @@ Result<GenerationResult> SessionEngine::generate(const GenerationRequest& reques
                                                  GenerationSink& sink, std::stop_token stop) {
     if (!m_session) return Error{ErrorCode::InvalidRequest, "No model is loaded.", {}};
     return m_session->generate(request, sink, stop);
+}
+
+Result<double> SessionEngine::measureBandwidth(int threadCount) {
+    QLLAMA_TRY(auto probe, cpu::BandwidthProbe::create(threadCount));
+    return probe->measureGbPerSecond();
 }
 
 }  // namespace qllama

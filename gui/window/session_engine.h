@@ -19,6 +19,8 @@ public:
     void unload() override { m_session.reset(); }
     [[nodiscard]] bool hasModel() const override { return m_session != nullptr; }
 
+    Result<double> measureBandwidth(int threadCount) override;
+
 private:
     std::unique_ptr<GenerationSession> m_session;
 };

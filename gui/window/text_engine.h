@@ -22,6 +22,9 @@ public:
                                               GenerationSink& sink, std::stop_token stop) = 0;
     virtual void unload() = 0;
     [[nodiscard]] virtual bool hasModel() const = 0;
+
+    // The host's memory-read bandwidth in GB/s (10^9) with so many threads. Takes a moment.
+    virtual Result<double> measureBandwidth(int threadCount) = 0;
 };
 
 }  // namespace qllama

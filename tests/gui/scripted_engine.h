@@ -48,6 +48,7 @@ public:
             return GenerationResult{};
         };
         bool keepsModelOnFailure = false;
+        double bandwidthGbPerSecond = 50;
     };
 
     explicit ScriptedEngine(std::shared_ptr<Script> script) : m_script(std::move(script)) {}
@@ -77,6 +78,7 @@ public:
     }
     void unload() override { m_loaded = false; }
     [[nodiscard]] bool hasModel() const override { return m_loaded; }
+    Result<double> measureBandwidth(int) override { return m_script->bandwidthGbPerSecond; }
 
 private:
     std::shared_ptr<Script> m_script;

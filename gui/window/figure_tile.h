@@ -1,0 +1,27 @@
+// One figure with its caption. Takes a new value without a new layout, since values change often.
+#pragma once
+
+#include <QWidget>
+
+class QLabel;
+
+namespace qllama {
+
+class FigureTile : public QWidget {
+    Q_OBJECT
+
+public:
+    // `widest`: a text as wide as any value will be.
+    FigureTile(const QString& caption, const QString& toolTip, const QString& widest,
+               QWidget* parent = nullptr);
+
+    void setValue(const QString& value);  // empty: a dash
+    [[nodiscard]] QString value() const;
+    [[nodiscard]] QString caption() const;
+
+private:
+    QLabel* m_caption;
+    QLabel* m_value;
+};
+
+}  // namespace qllama

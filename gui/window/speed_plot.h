@@ -1,0 +1,36 @@
+// The plot of a run: one point a token, its time in ms, with median and 95th percentile as lines.
+#pragma once
+
+#include <QWidget>
+#include <memory>
+#include <vector>
+
+namespace qllama {
+
+class SpeedPlot : public QWidget {
+    Q_OBJECT
+
+public:
+    explicit SpeedPlot(QWidget* parent = nullptr);
+    ~SpeedPlot() override;
+
+    // Draws once. Shows the last kMostPoints tokens.
+    void showTimes(const std::vector<double>& tokenMs, double medianMs, double percentile95Ms);
+
+    static constexpr int kMostPoints = 600;  // about as many as there are pixels
+
+    [[nodiscard]] int pointCount() const;
+    [[nodiscard]] QSize sizeHint() const override { return {320, 130}; }
+    [[nodiscard]] QSize minimumSizeHint() const override { return {160, 90}; }
+
+protected:
+    void changeEvent(QEvent* event) override;
+
+private:
+    void takePalette();
+
+    struct Parts;  // of QCustomPlot, whose large header stays in one file
+    std::unique_ptr<Parts> m_parts;
+};
+
+}  // namespace qllama

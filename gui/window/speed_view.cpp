@@ -1,0 +1,247 @@
+#include "gui/window/speed_view.h"
+
+#include <QGridLayout>
+#include <QHBoxLayout>
+#include <QLocale>
+#include <QToolButton>
+
+#include "gui/window/figure_tile.h"
+#include "gui/window/process_memory.h"
+#include "gui/window/speed_plot.h"
+#include "gui/window/symbolic_icon.h"
+
+namespace qllama {
+namespace {
+
+constexpr int kRedrawIntervalMs = 125;
+constexpr double kGiga = 1e9;
+
+QString number(double value, int decimals) {
+    return QLocale().toString(value, 'f', decimals);
+}
+
+// Three significant digits or so: 8.27, 82.7, 827.
+QString shortNumber(double value) {
+    return number(value, value < 10 ? 2 : value < 100 ? 1 : 0);
+}
+
+QString timeText(double ms) {
+    if (ms <= 0) return {};
+    return ms < 1000 ? SpeedView::tr("%1 ms").arg(shortNumber(ms))
+                     : SpeedView::tr("%1 s").arg(shortNumber(ms / 1000));
+}
+
+}  // namespace
+
+SpeedView::SpeedView(EngineController& engine, QWidget* parent)
+    : QWidget(parent), m_engine(engine), m_pause(this), m_plot(new SpeedPlot(this)) {
+    setObjectName(QStringLiteral("speedView"));
+    setupTiles();
+    setupLayout();
+    m_pause.setSingleShot(true);
+    m_pause.setInterval(kRedrawIntervalMs);
+    connect(&m_pause, &QTimer::timeout, this, [this] {
+        if (m_stale && isWatched()) redraw();
+    });
+    connectPrompt();
+    connectTokens();
+}
+
+void SpeedView::setupTiles() {
+    const QString times = QStringLiteral("88.88 / 88.88 ms");
+    m_tokensPerSecond = new FigureTile(tr("Tokens/s now"), tr("Over the last second"),
+                                       QStringLiteral("8888.8"), this);
+    m_msPerToken = new FigureTile(tr("Median / 95 %"),
+                                  tr("Half of the tokens took less than the first time, 95 % less "
+                                     "than the second"),
+                                  times, this);
+    m_firstToken = new FigureTile(tr("First token"),
+                                  tr("From the request to the first token, prompt included"),
+                                  QStringLiteral("8888 ms"), this);
+    m_prompt = new FigureTile(tr("Prompt"), tr("How fast the prompt was read"),
+                              QStringLiteral("88,888 tokens/s"), this);
+    m_context = new FigureTile(tr("Context used"), tr("Tokens of prompt and text, of how many"),
+                               QStringLiteral("88,888 / 88,888"), this);
+    m_memory = new FigureTile(tr("Memory"), tr("Resident memory, mapped model files included"),
+                              QStringLiteral("888.88 MiB"), this);
+    m_bytes = new FigureTile(tr("Memory read"),
+                             tr("Weights, keys and values read for the tokens, a second"),
+                             QStringLiteral("888.8 GB/s"), this);
+    m_share = new FigureTile(tr("Of its bandwidth"), tr("The machine's memory is not measured yet"),
+                             QStringLiteral("888 %  "), this);
+    m_measure = new QToolButton(this);
+    m_measure->setObjectName(QStringLiteral("measureBandwidth"));
+    m_measure->setIcon(symbolicIcon(QStringLiteral("measure")));
+    m_measure->setAutoRaise(true);
+    m_measure->setToolTip(tr("Measure the memory bandwidth of this machine again"));
+    m_measure->setAccessibleName(tr("Measure memory bandwidth"));
+    connect(m_measure, &QToolButton::clicked, this, &SpeedView::measureBandwidth);
+}
+
+void SpeedView::setupLayout() {
+    auto* share = new QHBoxLayout;
+    share->setSpacing(2);
+    share->addWidget(m_share);
+    share->addWidget(m_measure, 0, Qt::AlignBottom);
+    share->addStretch(1);
+    auto* grid = new QGridLayout;
+    grid->setHorizontalSpacing(18);
+    grid->setVerticalSpacing(8);
+    grid->addWidget(m_tokensPerSecond, 0, 0);
+    grid->addWidget(m_msPerToken, 0, 1);
+    grid->addWidget(m_firstToken, 1, 0);
+    grid->addWidget(m_prompt, 1, 1);
+    grid->addWidget(m_memory, 2, 0);
+    grid->addWidget(m_context, 2, 1);
+    grid->addWidget(m_bytes, 3, 0);
+    grid->addLayout(share, 3, 1);
+    grid->setRowStretch(4, 1);
+    auto* layout = new QHBoxLayout(this);
+    layout->setContentsMargins(8, 4, 8, 4);
+    layout->setSpacing(16);
+    layout->addLayout(grid);
+    layout->addWidget(m_plot, 1);
+}
+
+void SpeedView::connectPrompt() {
+    connect(&m_engine, &EngineController::modelLoaded, this, [this] {
+        resetRun();
+        measureIfUnknown();
+    });
+    connect(&m_engine, &EngineController::generationStarted, this, &SpeedView::resetRun);
+    connect(&m_engine, &EngineController::promptStarted, this, [this](quint64, qint64 tokenCount) {
+        m_promptClock.start();
+        m_history.promptStarted(tokenCount);
+        schedule();
+    });
+    connect(&m_engine, &EngineController::promptProgress, this,
+            [this](quint64, qint64 doneTokens, qint64) {
+                m_history.promptProgress(doneTokens,
+                                         static_cast<double>(m_promptClock.nsecsElapsed()) / 1e6);
+                schedule();
+            });
+    connect(&m_engine, &EngineController::promptDone, this,
+            [this](quint64, const PromptStatistics& statistics) {
+                m_history.promptDone(statistics);
+                schedule();
+            });
+}
+
+void SpeedView::connectTokens() {
+    connect(&m_engine, &EngineController::tokensReady, this,
+            [this](quint64, const QList<TokenChunk>& chunks) {
+                m_history.addTokens(chunks);
+                schedule();
+            });
+    connect(&m_engine, &EngineController::generationFinished, this,
+            [this](quint64, const GenerationResult& result) {
+                m_history.finish(result.statistics);
+                schedule();
+            });
+    connect(&m_engine, &EngineController::bandwidthMeasured, this,
+            [this](double gbPerSecond, int threadCount) {
+                m_bandwidthGbPerSecond = gbPerSecond;
+                m_measuredThreads = threadCount;
+                m_measure->setEnabled(true);
+                m_share->setToolTip(
+                    gbPerSecond > 0
+                        ? tr("Share of the memory bandwidth of this machine, measured at %1 GB/s "
+                             "with %2 threads")
+                              .arg(number(gbPerSecond, 1), QString::number(threadCount))
+                        : tr("The memory bandwidth of this machine could not be measured"));
+                schedule();
+            });
+}
+
+void SpeedView::resetRun() {
+    SpeedFacts facts;
+    if (const auto& model = m_engine.model()) {
+        facts.weightBytesPerToken = model->bytesPerToken;
+        facts.contextLength = model->contextLength;
+        if (model->contextLength > 0)
+            facts.contextBytesPerToken = static_cast<double>(model->kvCacheBytes) /
+                                         static_cast<double>(model->contextLength);
+    }
+    m_history.reset(facts);
+    schedule();
+}
+
+void SpeedView::measureBandwidth() {
+    const auto& model = m_engine.model();
+    if (!model) return;
+    m_measure->setEnabled(false);
+    m_engine.measureBandwidth(model->threadCount);
+}
+
+// Only for a model on the processor, and only when somebody looks: it takes a moment of all cores.
+void SpeedView::measureIfUnknown() {
+    const auto& model = m_engine.model();
+    if (!isVisible() || !model || model->device.id != "cpu") return;
+    if (m_measuredThreads == model->threadCount) return;
+    if (m_engine.state() == EngineController::State::Ready) measureBandwidth();
+}
+
+void SpeedView::showEvent(QShowEvent* event) {
+    QWidget::showEvent(event);
+    measureIfUnknown();
+    redraw();
+}
+
+void SpeedView::schedule() {
+    if (!isWatched()) return;  // showEvent() catches up
+    m_stale = true;
+    if (!m_pause.isActive()) redraw();
+}
+
+bool SpeedView::isWatched() const {
+    return isVisible() && !window()->isMinimized();
+}
+
+void SpeedView::redraw() {
+    m_stale = false;
+    m_pause.start();
+    ++m_redraws;
+    const SpeedFigures figures = m_history.figures();
+    const bool known = figures.medianMs > 0;
+    m_plot->showTimes(m_history.tokenMs(), figures.medianMs, figures.percentile95Ms);
+    m_tokensPerSecond->setValue(known ? shortNumber(figures.tokensPerSecond) : QString());
+    m_msPerToken->setValue(
+        known ? tr("%1 / %2 ms")
+                    .arg(shortNumber(figures.medianMs), shortNumber(figures.percentile95Ms))
+              : QString());
+    m_firstToken->setValue(timeText(figures.firstTokenMs));
+    m_context->setValue(figures.contextLength > 0
+                            ? tr("%1 / %2").arg(QLocale().toString(qint64(figures.contextUsed)),
+                                                QLocale().toString(qint64(figures.contextLength)))
+                            : QString());
+    const auto memory = residentBytes();
+    m_memory->setValue(memory ? QLocale().formattedDataSize(*memory) : QString());
+    showPrompt(figures);
+    showBytes(figures);
+}
+
+void SpeedView::showPrompt(const SpeedFigures& figures) {
+    if (figures.promptSecondsLeft > 0) {
+        m_prompt->setValue(tr("%1 %, %2 s left")
+                               .arg(number(100.0 * static_cast<double>(figures.promptDone) /
+                                               static_cast<double>(figures.promptTokens),
+                                           0),
+                                    shortNumber(figures.promptSecondsLeft)));
+        return;
+    }
+    m_prompt->setValue(figures.promptTokensPerSecond > 0
+                           ? tr("%1 tokens/s").arg(shortNumber(figures.promptTokensPerSecond))
+                           : QString());
+}
+
+void SpeedView::showBytes(const SpeedFigures& figures) {
+    const double gbPerSecond = figures.bytesPerSecond / kGiga;
+    m_bytes->setValue(gbPerSecond > 0 ? tr("%1 GB/s").arg(shortNumber(gbPerSecond)) : QString());
+    const auto& model = m_engine.model();
+    const bool comparable = model && model->device.id == "cpu" && m_bandwidthGbPerSecond > 0;
+    m_share->setValue(comparable && gbPerSecond > 0
+                          ? tr("%1 %").arg(number(100 * gbPerSecond / m_bandwidthGbPerSecond, 0))
+                          : QString());
+}
+
+}  // namespace qllama

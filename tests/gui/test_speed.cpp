@@ -1,0 +1,252 @@
+// The speed of a run: the figures from what the engine measured, and a view that costs nothing when
+// nobody looks or nothing happens.
+#include <QSignalSpy>
+#include <QTest>
+#include <QToolButton>
+#include <semaphore>
+
+#include "gui/window/application.h"
+#include "gui/window/figure_tile.h"
+#include "gui/window/process_memory.h"
+#include "gui/window/speed_history.h"
+#include "gui/window/speed_plot.h"
+#include "gui/window/speed_view.h"
+#include "tests/gui/scripted_engine.h"
+
+using namespace qllama;
+using State = EngineController::State;
+
+namespace {
+
+QList<TokenChunk> chunksOf(std::initializer_list<double> times) {
+    QList<TokenChunk> chunks;
+    for (const double ms : times)
+        chunks.append(chunkOf("x", 0.5F, ms));
+    return chunks;
+}
+
+}  // namespace
+
+class TestSpeed : public QObject {
+    Q_OBJECT
+
+private slots:
+    void initTestCase() { prepareApplication(); }
+    void init() { m_script = std::make_shared<ScriptedEngine::Script>(); }
+
+    void figuresComeFromTheTokens() {
+        SpeedHistory history;
+        history.reset(
+            {.weightBytesPerToken = 1000, .contextBytesPerToken = 10, .contextLength = 64});
+        history.promptStarted(4);
+        PromptStatistics prompt;
+        prompt.ms = 30;
+        prompt.tokensPerSecond = 133;
+        history.promptDone(prompt);
+        QCOMPARE(history.figures().medianMs, 0.0);
+        // The first token's own time counts for the first token only.
+        history.addTokens(chunksOf({5, 10, 10, 10, 10}));
+        history.addTokens(chunksOf({10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 50}));
+        const SpeedFigures figures = history.figures();
+        QCOMPARE(history.tokenMs().size(), 19U);
+        QCOMPARE(figures.medianMs, 10.0);
+        QCOMPARE(figures.percentile95Ms, 50.0);
+        QCOMPARE(figures.firstTokenMs, 35.0);
+        QCOMPARE(figures.promptTokensPerSecond, 133.0);
+        QCOMPARE(figures.contextUsed, 24);
+        QCOMPARE(figures.contextLength, 64);
+        const double meanMs = (18 * 10 + 50) / 19.0;
+        QCOMPARE(figures.tokensPerSecond, 1000 / meanMs);
+        QCOMPARE(figures.bytesPerSecond, (1000 + 10 * 24) / meanMs * 1000);
+        GenerationStatistics statistics;
+        statistics.firstTokenMs = 36;
+        statistics.contextUsed = 23;
+        history.finish(statistics);
+        QCOMPARE(history.figures().firstTokenMs, 36.0);
+        QCOMPARE(history.figures().contextUsed, 23);
+        history.reset({});
+        QVERIFY(history.tokenMs().empty());
+        QCOMPARE(history.figures().firstTokenMs, 0.0);
+    }
+
+    // "Now" is the last second: a slow beginning is forgotten, the median remembers it.
+    void nowIsTheLastSecond() {
+        SpeedHistory history;
+        history.reset({});
+        history.addTokens(chunksOf({1}));
+        for (int token = 0; token < 50; ++token)
+            history.addTokens(chunksOf({200}));
+        for (int token = 0; token < 40; ++token)
+            history.addTokens(chunksOf({25}));
+        QCOMPARE(history.figures().tokensPerSecond, 40.0);
+        QCOMPARE(history.figures().medianMs, 200.0);
+    }
+
+    void thePromptHasProgressAndTimeLeft() {
+        SpeedHistory history;
+        history.reset({});
+        history.promptStarted(1000);
+        history.promptProgress(0, 0);
+        QCOMPARE(history.figures().promptTokensPerSecond, 0.0);
+        history.promptProgress(250, 500);
+        QCOMPARE(history.figures().promptDone, 250);
+        QCOMPARE(history.figures().promptTokensPerSecond, 500.0);
+        QCOMPARE(history.figures().promptSecondsLeft, 1.5);
+        history.promptDone({});
+        QCOMPARE(history.figures().promptSecondsLeft, 0.0);
+        QCOMPARE(history.figures().promptDone, 1000);
+    }
+
+    void theProgramHasMemory() {
+        const auto bytes = residentBytes();
+        QVERIFY(bytes && *bytes > 1 << 20);
+    }
+
+    void showsARun() {
+        m_script->load = modelWithSizes;
+        m_script->generate = [](auto&&, GenerationSink& sink, auto&&) -> Result<GenerationResult> {
+            sink.promptStarted(3, 1);
+            PromptStatistics prompt;
+            prompt.ms = 18;
+            prompt.tokensPerSecond = 166.4;
+            sink.promptDone(prompt);
+            for (int token = 0; token < 101; ++token)
+                sink.tokenReady(chunkOf("x", 0.5F, 20));
+            GenerationResult result;
+            result.statistics.firstTokenMs = 38;
+            result.statistics.contextUsed = 104;
+            return result;
+        };
+        EngineController engine(std::make_unique<ScriptedEngine>(m_script));
+        SpeedView view(engine);
+        view.show();
+        loadAndWait(engine);
+        QSignalSpy finished(&engine, &EngineController::generationFinished);
+        engine.generate({});
+        QVERIFY(finished.wait());
+        QTRY_COMPARE(value(view, "Tokens/s now"), "50.0");
+        QTRY_COMPARE(value(view, "Context used"), "104 / 512");
+        QCOMPARE(value(view, "Median / 95 %"), "20.0 / 20.0 ms");
+        QCOMPARE(value(view, "First token"), "38.0 ms");
+        QCOMPARE(value(view, "Prompt"), "166 tokens/s");
+        QCOMPARE(value(view, "Memory read"), "20.0 GB/s");      // 0.4 GB in 20 ms
+        QTRY_COMPARE(value(view, "Of its bandwidth"), "40 %");  // of 50 GB/s
+        QCOMPARE(view.findChild<SpeedPlot*>()->pointCount(), 100);
+    }
+
+    void onlyAProcessorIsComparedWithTheHostsMemory() {
+        m_script->load = [](const LoadRequest& request, auto&& progress,
+                            auto&& stop) -> Result<ModelInfo> {
+            auto info = modelWithSizes(request, progress, stop);
+            info.value().device.id = "opencl:0";
+            return info;
+        };
+        m_script->generate = [](auto&&, GenerationSink& sink, auto&&) -> Result<GenerationResult> {
+            for (int token = 0; token < 3; ++token)
+                sink.tokenReady(chunkOf("x", 0.5F, 20));
+            return GenerationResult{};
+        };
+        EngineController engine(std::make_unique<ScriptedEngine>(m_script));
+        SpeedView view(engine);
+        view.show();
+        loadAndWait(engine);
+        QSignalSpy measured(&engine, &EngineController::bandwidthMeasured);
+        QSignalSpy finished(&engine, &EngineController::generationFinished);
+        engine.generate({});
+        QVERIFY(finished.wait());
+        QTRY_COMPARE(value(view, "Memory read"), "20.0 GB/s");
+        QCOMPARE(value(view, "Of its bandwidth"), u"–");
+        QCOMPARE(measured.count(), 0);
+    }
+
+    void measuresWhenSomebodyLooksAndOnDemand() {
+        m_script->load = modelWithSizes;
+        EngineController engine(std::make_unique<ScriptedEngine>(m_script));
+        SpeedView view(engine);
+        QSignalSpy measured(&engine, &EngineController::bandwidthMeasured);
+        loadAndWait(engine);
+        QCOMPARE(measured.count(), 0);
+        view.show();
+        QVERIFY(measured.wait());
+        auto* button = view.findChild<QToolButton*>("measureBandwidth");
+        QVERIFY(button->isEnabled());
+        m_script->bandwidthGbPerSecond = 25;
+        QTest::mouseClick(button, Qt::LeftButton);
+        QVERIFY(!button->isEnabled());
+        QVERIFY(measured.wait());
+        QCOMPARE(measured.last().at(0).toDouble(), 25.0);
+        QVERIFY(button->isEnabled());
+        view.hide();
+        view.show();  // known already
+        QCOMPARE(measured.count(), 2);
+    }
+
+    void drawsSeldomAndNeverForNobody() {
+        constexpr int kTokens = 400;
+        std::counting_semaphore<> go{0};
+        m_script->generate = [&](auto&&, GenerationSink& sink, auto&&) -> Result<GenerationResult> {
+            for (int token = 0; token < kTokens; ++token) {
+                if (token % 10 == 0) go.acquire();
+                sink.tokenReady(chunkOf("x", 0.5F, 1));
+            }
+            return GenerationResult{};
+        };
+        EngineController engine(std::make_unique<ScriptedEngine>(m_script));
+        SpeedView view(engine);
+        view.show();
+        QVERIFY(QTest::qWaitForWindowExposed(&view));
+        loadAndWait(engine);
+        QSignalSpy finished(&engine, &EngineController::generationFinished);
+        const auto run = [&] {
+            finished.clear();
+            engine.generate({});
+            while (finished.isEmpty()) {
+                go.release();
+                QTest::qWait(5);
+            }
+        };
+        QElapsedTimer elapsed;
+        elapsed.start();
+        const int before = view.redrawCount();
+        run();
+        QVERIFY(view.redrawCount() > before);
+        QVERIFY(view.redrawCount() - before <= 2 + elapsed.elapsed() / 100);
+        view.hide();
+        const int hidden = view.redrawCount();
+        run();
+        QCOMPARE(view.redrawCount(), hidden);
+        view.show();
+        QVERIFY(view.redrawCount() > hidden);
+        // Idle: the last change is drawn, then nothing stirs.
+        QTRY_VERIFY(!timerRuns(view));
+        QCOMPARE(view.redrawCount(), hidden + 1);
+    }
+
+private:
+    static Result<ModelInfo> modelWithSizes(const LoadRequest& request, const LoadProgressSink&,
+                                            const std::stop_token&) {
+        ModelInfo info = ScriptedEngine::modelInfo(request);
+        info.bytesPerToken = 400'000'000;
+        return info;
+    }
+    static void loadAndWait(EngineController& engine) {
+        QSignalSpy loaded(&engine, &EngineController::modelLoaded);
+        engine.load({});
+        QVERIFY(loaded.wait());
+    }
+    static QString value(const SpeedView& view, const QString& caption) {
+        for (const FigureTile* tile : view.findChildren<FigureTile*>())
+            if (tile->caption() == caption) return tile->value();
+        return QStringLiteral("no such figure");
+    }
+    static bool timerRuns(const SpeedView& view) {
+        for (const QTimer* timer : view.findChildren<QTimer*>())
+            if (timer->isActive()) return true;
+        return false;
+    }
+
+    std::shared_ptr<ScriptedEngine::Script> m_script;
+};
+
+QTEST_MAIN(TestSpeed)
+#include "test_speed.moc"
