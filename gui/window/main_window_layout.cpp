@@ -4,6 +4,7 @@
 #include <QDockWidget>
 #include <QHBoxLayout>
 #include <QMenuBar>
+#include <QScreen>
 #include <QSplitter>
 #include <QStatusBar>
 #include <QToolBar>
@@ -142,7 +143,7 @@ void MainWindow::setupLayout() {
     setupSpeedDock();
 
     statusBar()->addWidget(m_status, 1);
-    resize(1120, 800);
+    resize(QSize(1120, 800).boundedTo(screen()->availableSize() * 0.95));
 }
 
 void MainWindow::setupSpeedDock() {
