@@ -1,0 +1,260 @@
+// The real program as a person uses it in a terminal, on the demo model.
+#include <QRegularExpression>
+#include <QTemporaryDir>
+#include <QTest>
+
+#include "tests/support/run_program.h"
+
+using namespace qllama;
+
+namespace {
+
+const QByteArray kPrompt = "Once upon a time";
+const QStringList kRun = {"--prompt", kPrompt, "--seed", "9", "--max-tokens", "30"};
+
+QByteArray continuation() {
+    const QList<QJsonObject> events = jsonLines(runDemo(kRun + QStringList{"--json"}).out);
+    return events.isEmpty() ? QByteArray() : events.last()["text"].toString().toUtf8();
+}
+
+QByteArray withoutColors(QByteArray text) {
+    return QString::fromUtf8(text).remove(QRegularExpression("\x1b\\[[0-9;]*[mK]")).toUtf8();
+}
+
+// The program with standard output and error on a terminal of its own.
+QByteArray onTerminal(const QStringList& arguments, const QProcessEnvironment& environment) {
+    QString command = QStringLiteral(QLLAMA_PROGRAM);
+    for (const QString& argument : arguments)
+        command += " '" + argument + "'";
+    return runCommand("script", {"--quiet", "--return", "--command", command, "/dev/null"}, {},
+                      environment)
+        .out;
+}
+
+QProcessEnvironment terminalOfKind(const QString& kind) {
+    QProcessEnvironment environment = terminalEnvironment();
+    environment.insert("TERM", kind);
+    return environment;
+}
+
+}  // namespace
+
+class TestTerminalPlain : public QObject {
+    Q_OBJECT
+
+private slots:
+    void promptAndContinuationThenStatistics();
+    void quietPrintsTheContinuationOnly();
+    void demoModelIsUsedWithoutAModel();
+    void colorsShowTheProbability();
+    void colorsOnlyWhereTheyAreUnderstood();
+    void progressIsErased();
+    void readerThatLeaves();
+    void fullDisk();
+    void errorsAreOneSentence_data();
+    void errorsAreOneSentence();
+    void wrongUsageIsOneSentence();
+    void windowNeedsADisplay();
+    void version();
+    void help();
+    void devices();
+    void inspection();
+    void inspectionAsJson();
+    void inspectionOfNothing();
+};
+
+void TestTerminalPlain::promptAndContinuationThenStatistics() {
+    const ProgramRun run = runDemo(kRun);
+    QCOMPARE(run.exitCode, 0);
+    QCOMPARE(run.out, kPrompt + continuation());
+    QCOMPARE(run.err.count('\n'), 1);
+    for (const char* part : {"ms/token", "tokens/s", "30 tokens", "length", "seed 9"})
+        QVERIFY2(run.err.contains(part), run.err.constData());
+}
+
+void TestTerminalPlain::quietPrintsTheContinuationOnly() {
+    const ProgramRun run = runDemo(kRun + QStringList{"--quiet"});
+    QCOMPARE(run.exitCode, 0);
+    QCOMPARE(run.out, continuation());
+    QCOMPARE(run.err, QByteArray());
+}
+
+void TestTerminalPlain::demoModelIsUsedWithoutAModel() {
+    const ProgramRun run = runProgram(QStringList{"--headless"} + kRun);
+    QCOMPARE(run.exitCode, 0);
+    QCOMPARE(run.out, kPrompt + continuation());
+    QVERIFY2(run.err.startsWith("demo model"), run.err.constData());
+}
+
+void TestTerminalPlain::colorsShowTheProbability() {
+    const ProgramRun run = runDemo(kRun + QStringList{"--color", "always"});
+    QCOMPARE(withoutColors(run.out), kPrompt + continuation());
+    QVERIFY(run.out.startsWith("\x1b[38;2;128;128;255m" + kPrompt + "\x1b[0m"));
+    const QList<QJsonObject> tokens =
+        eventsNamed(jsonLines(runDemo(kRun + QStringList{"--json"}).out), "token");
+    QByteArray expected;
+    for (const QJsonObject& token : tokens) {
+        const int strength = qRound(127 * token["probability"].toDouble());
+        const QString text = token["text"].toString();
+        if (text.isEmpty()) continue;
+        expected += QString("\x1b[38;2;%1;%2;128m%3\x1b[0m")
+                        .arg(128 + strength)
+                        .arg(255 - strength)
+                        .arg(text)
+                        .toUtf8();
+    }
+    QVERIFY(!expected.isEmpty());
+    QVERIFY(run.out.endsWith(expected));
+    QVERIFY(!run.err.contains('\x1b'));
+}
+
+void TestTerminalPlain::colorsOnlyWhereTheyAreUnderstood() {
+    const QStringList arguments = QStringList{"--headless", "--model", demoModel()} + kRun;
+    const QByteArray mark = "\x1b[38;2;";
+    QVERIFY(!runDemo(kRun).out.contains(mark));  // a pipe
+    QVERIFY(onTerminal(arguments, terminalOfKind("xterm-256color")).contains(mark));
+    QVERIFY(!onTerminal(arguments, terminalOfKind("dumb")).contains('\x1b'));
+    QProcessEnvironment noColor = terminalOfKind("xterm-256color");
+    noColor.insert("NO_COLOR", "1");
+    QVERIFY(!onTerminal(arguments, noColor).contains(mark));
+    const QStringList never = arguments + QStringList{"--color", "never"};
+    QVERIFY(!onTerminal(never, terminalOfKind("xterm-256color")).contains(mark));
+}
+
+void TestTerminalPlain::progressIsErased() {
+    const QStringList arguments =
+        QStringList{"--headless", "--model", demoModel(), "--color", "never"} + kRun;
+    const QByteArray shown = onTerminal(arguments, terminalOfKind("xterm"));
+    QVERIFY(shown.contains("\rLoading  "));
+    // Whatever was written over itself is gone before the text begins.
+    QVERIFY(shown.contains("\r\x1b[K" + kPrompt));
+    const QByteArray quiet =
+        onTerminal(arguments + QStringList{"--quiet"}, terminalOfKind("xterm"));
+    QVERIFY(!quiet.contains("Loading"));
+    const QByteArray json = onTerminal(arguments + QStringList{"--json"}, terminalOfKind("xterm"));
+    QVERIFY(!json.contains("Loading"));
+}
+
+void TestTerminalPlain::readerThatLeaves() {
+    const QString command = QStringLiteral(
+        "set -o pipefail; \"$1\" --headless --model \"$2\" --prompt x --max-tokens -1 --ignore-eos "
+        "--max-seq-len 65536 | head -c 1");
+    const ProgramRun run =
+        runCommand("bash", {"-c", command, "bash", QStringLiteral(QLLAMA_PROGRAM), demoModel()});
+    QCOMPARE(run.exitCode, 0);
+    QCOMPARE(run.out, QByteArray("x"));
+    QCOMPARE(run.err, QByteArray());
+}
+
+void TestTerminalPlain::fullDisk() {
+    const QString command =
+        QStringLiteral("\"$1\" --headless --model \"$2\" --prompt x > /dev/full");
+    const ProgramRun run =
+        runCommand("bash", {"-c", command, "bash", QStringLiteral(QLLAMA_PROGRAM), demoModel()});
+    QCOMPARE(run.exitCode, 1);
+    QCOMPARE(run.err, QByteArray("Cannot write to standard output: No space left on device.\n"));
+}
+
+void TestTerminalPlain::errorsAreOneSentence_data() {
+    QTest::addColumn<QString>("file");  // of the demo model, cut in half
+    QTest::newRow("weights") << "consolidated.00.pth";
+    QTest::newRow("parameters") << "params.json";
+    QTest::newRow("tokenizer") << "tokenizer.model";
+}
+
+void TestTerminalPlain::errorsAreOneSentence() {
+    QFETCH(QString, file);
+    QTemporaryDir folder;
+    for (const char* name : {"consolidated.00.pth", "params.json", "tokenizer.model"})
+        QVERIFY(QFile::copy(demoModel() + "/" + name, folder.filePath(name)));
+    QFile broken(folder.filePath(file));
+    QVERIFY(broken.setPermissions(QFile::ReadOwner | QFile::WriteOwner));
+    QVERIFY(broken.resize(broken.size() / 2));
+    const ProgramRun run = runProgram(QStringList{"--headless", "--model", folder.path()} + kRun);
+    QCOMPARE(run.exitCode, 1);
+    QVERIFY(!run.crashed);
+    QCOMPARE(run.out, QByteArray());
+    QCOMPARE(run.err.count('\n'), 1);
+    QVERIFY2(run.err.contains(file.toUtf8()), run.err.constData());
+}
+
+void TestTerminalPlain::wrongUsageIsOneSentence() {
+    const ProgramRun run = runProgram({"--headless"});
+    QCOMPARE(run.exitCode, 2);
+    QCOMPARE(run.out, QByteArray());
+    QCOMPARE(run.err,
+             QByteArray("--headless needs a prompt: --prompt TEXT or --prompt-file FILE.\n"));
+}
+
+void TestTerminalPlain::windowNeedsADisplay() {
+    const ProgramRun run = runProgram({});
+    QCOMPARE(run.exitCode, 1);
+    QCOMPARE(run.err.count('\n'), 1);
+    QVERIFY(run.err.contains("--headless"));
+}
+
+void TestTerminalPlain::version() {
+    const ProgramRun run = runProgram({"--version"});
+    QCOMPARE(run.exitCode, 0);
+    QVERIFY(QRegularExpression("^QLLaMA \\d+\\.\\d+\\.\\d+\n").match(run.out).hasMatch());
+}
+
+void TestTerminalPlain::help() {
+    const ProgramRun run = runProgram({"--help"});
+    QCOMPARE(run.exitCode, 0);
+    QVERIFY(run.out.contains("--max-tokens N"));
+    QCOMPARE(run.err, QByteArray());
+}
+
+void TestTerminalPlain::devices() {
+    const ProgramRun text = runProgram({"--list-devices"});
+    QCOMPARE(text.exitCode, 0);
+    QVERIFY(text.out.startsWith("  cpu  "));
+    const ProgramRun json = runProgram({"--list-devices", "--json"});
+    QCOMPARE(json.exitCode, 0);
+    const QList<QJsonObject> lines = jsonLines(json.out);
+    QCOMPARE(lines.size(), 1);
+    const QJsonObject cpu = lines.first()["devices"].toArray().first().toObject();
+    QCOMPARE(cpu["id"].toString(), QString("cpu"));
+    QVERIFY(cpu["compute_units"].toInt() > 0);
+    QVERIFY(!cpu["name"].toString().isEmpty());
+}
+
+void TestTerminalPlain::inspection() {
+    const ProgramRun run = runProgram({"--inspect", demoModel()});
+    QCOMPARE(run.exitCode, 0);
+    for (const char* part : {"consolidated.00.pth", "tok_embeddings.weight", "f16", "zip",
+                             "layers.0.attention.wq.weight", "Memory", "source"})
+        QVERIFY2(run.out.contains(part), part);
+    QVERIFY(!run.out.contains("Problems"));
+}
+
+void TestTerminalPlain::inspectionAsJson() {
+    const ProgramRun run = runProgram({"--inspect", demoModel(), "--json"});
+    QCOMPARE(run.exitCode, 0);
+    const QJsonObject inspection = jsonLines(run.out).first();
+    QVERIFY(inspection["problems"].toArray().isEmpty());
+    QVERIFY(inspection["config"].toObject()["layers"].toInt() > 0);
+    const QJsonArray tensors = inspection["tensors"].toArray();
+    qint64 elements = 0;
+    for (const QJsonValue& value : tensors) {
+        const QJsonObject tensor = value.toObject();
+        qint64 count = 1;
+        for (const QJsonValue& extent : tensor["shape"].toArray())
+            count *= extent.toInteger();
+        QVERIFY(tensor["bytes"].toInteger() >= count);
+        elements += count;
+    }
+    QCOMPARE(inspection["parameters"].toInteger(), elements);
+    QVERIFY(!inspection["memory"].toArray().isEmpty());
+}
+
+void TestTerminalPlain::inspectionOfNothing() {
+    const ProgramRun run = runProgram({"--inspect", "/nonexistent/model", "--json"});
+    QCOMPARE(run.exitCode, 1);
+    QCOMPARE(run.err.count('\n'), 1);
+    QCOMPARE(jsonLines(run.out).first()["event"].toString(), QString("error"));
+}
+
+QTEST_GUILESS_MAIN(TestTerminalPlain)
+#include "test_terminal_plain.moc"
