@@ -18,7 +18,6 @@ constexpr std::string_view kTerminalGroup = "Without a window";
 constexpr std::string_view kInformationGroup = "Information";
 
 constexpr int kMaximumThreads = 1024;                            // more is a slip of the finger
-constexpr int kMaximumDeviceNumber = 99;                         // likewise
 constexpr std::int64_t kMaximumContext = std::int64_t{1} << 20;  // what the engine accepts
 constexpr std::int64_t kMaximumTokens = std::numeric_limits<std::int32_t>::max();
 
@@ -47,18 +46,6 @@ std::string applySampler(const SamplerParameter& parameter, SamplerSettings& set
     }
     return std::string(whole ? "needs a whole number " : "needs a number ") + rangeText(parameter) +
            ", not " + quoted(text);
-}
-
-std::string parseDevice(const std::string& text, std::string& device) {
-    constexpr std::string_view kPrefix = "opencl:";
-    int number = 0;
-    const bool openCl = text.starts_with(kPrefix) &&
-                        parseNumber(text.substr(kPrefix.size()), number) && number >= 0 &&
-                        number <= kMaximumDeviceNumber;
-    if (text != "cpu" && text != "auto" && !openCl)
-        return "takes cpu, auto or opencl:N (--list-devices shows them), not " + quoted(text);
-    device = text;
-    return {};
 }
 
 std::string precisionKeys(const char* separator) {
@@ -140,24 +127,6 @@ void addComputeOptions(Options& options) {
                        .help = "The same as --precision f16.",
                        .apply = [](CommandLine& line, const std::string&) {
                            return parsePrecision("f16", line.load.precision);
-                       }});
-    options.push_back({.names = {"--device"},
-                       .valueName = "cpu|auto|opencl:N",
-                       .group = kModelGroup,
-                       .help = "Where to compute (default " + LoadRequest().device + ").",
-                       .apply = [](CommandLine& line, const std::string& value) {
-                           return parseDevice(value, line.load.device);
-                       }});
-    options.push_back({.names = {"--opencl-device"},
-                       .valueName = "N",
-                       .group = kModelGroup,
-                       .help = "The same as --device opencl:N.",
-                       .apply = [](CommandLine& line, const std::string& value) {
-                           int number = 0;
-                           std::string problem = parseWhole(value, 0, kMaximumDeviceNumber, number);
-                           if (problem.empty())
-                               line.load.device = "opencl:" + std::to_string(number);
-                           return problem;
                        }});
     options.push_back({.names = {"--threads", "--max-threads"},
                        .valueName = "N",
@@ -320,6 +289,7 @@ std::span<const CommandLineOption> commandLineOptions() {
         Options made;
         addModelOptions(made);
         addComputeOptions(made);
+        addPlacementOptions(made);
         addPromptOptions(made);
         addSamplingOptions(made);
         addTerminalOptions(made);

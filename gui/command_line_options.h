@@ -23,6 +23,9 @@ struct CommandLineOption {
     std::function<std::string(CommandLine& commandLine, const std::string& value)> apply;
 };
 
+// Devices and how the layers are divided; in a file of their own.
+void addPlacementOptions(std::vector<CommandLineOption>& options);
+
 // Benchmarks; in a file of their own.
 void addMeasurementOptions(std::vector<CommandLineOption>& options);
 

@@ -29,6 +29,18 @@ constexpr BackendEntry kBackends[] = {
      .list = opencl::listDevices},
 };
 
+Error unknownDevice(const std::string& id) {
+    const DeviceList list = listDevices();
+    std::string message = "There is no device '" + id + "'. This machine has: ";
+    for (const DeviceInfo& device : list.devices)
+        message +=
+            (&device == list.devices.data() ? "" : ", ") + device.id + " (" + device.name + ")";
+    message += ".";
+    for (const std::string& note : list.notes)
+        message += " " + note;
+    return {ErrorCode::Device, message, {}};
+}
+
 }  // namespace
 
 DeviceList listDevices() {
@@ -38,16 +50,22 @@ DeviceList listDevices() {
     return list;
 }
 
+Result<DeviceInfo> describeDevice(const std::string& id) {
+    for (const BackendEntry& entry : kBackends) {
+        if (!entry.owns(id)) continue;
+        DeviceList list;
+        entry.list(list);
+        for (DeviceInfo& device : list.devices)
+            if (device.id == id) return std::move(device);
+    }
+    return unknownDevice(id);
+}
+
 Result<std::unique_ptr<Backend>> createBackend(const std::string& deviceId,
                                                const BackendOptions& options) {
     for (const BackendEntry& entry : kBackends)
         if (entry.owns(deviceId)) return entry.create(deviceId, options);
-    std::string known;
-    for (const DeviceInfo& device : listDevices().devices)
-        known += (known.empty() ? "" : ", ") + device.id + " (" + device.name + ")";
-    return Error{ErrorCode::Device,
-                 "There is no device '" + deviceId + "'. This machine has: " + known + ".",
-                 {}};
+    return unknownDevice(deviceId);
 }
 
 }  // namespace qllama

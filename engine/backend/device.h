@@ -38,6 +38,10 @@ struct DeviceList {
 // Asks every backend in the table. May take a moment (drivers load); any thread.
 DeviceList listDevices();
 
+// The facts of one device, by its id, without asking the other backends. Fails with Device, and the
+// list of what there is, for an unknown one.
+Result<DeviceInfo> describeDevice(const std::string& id);
+
 // Makes the CPU kernels use a lower instruction set than the best one found (for tests and
 // comparisons), by a name of DeviceInfo::simdTargetsFound. Process-wide; call it before a model is
 // loaded and while nothing runs.

@@ -32,11 +32,13 @@ struct Stage {
     Scratch scratch;
 };
 
+std::int64_t floatsPerPosition(const LlamaConfig& config) {
+    return 4 * config.dim + 2 * config.kvHeadCount * config.headDim + 2 * config.ffnDim;
+}
+
 std::int64_t batchSizeFor(const LlamaConfig& config) {
-    const std::int64_t floats =
-        4 * config.dim + 2 * config.kvHeadCount * config.headDim + 2 * config.ffnDim;
-    return std::clamp(kScratchBytes / (floats * std::int64_t{sizeof(float)}), kSmallestBatch,
-                      kLargestBatch);
+    return std::clamp(kScratchBytes / (floatsPerPosition(config) * std::int64_t{sizeof(float)}),
+                      kSmallestBatch, kLargestBatch);
 }
 
 // The angles as Meta computes them, in f32: position / theta^(2i / headDim).
@@ -196,7 +198,8 @@ Transformer::~Transformer() = default;
 
 Result<std::unique_ptr<Transformer>> Transformer::create(const LlamaConfig& config,
                                                          std::vector<StageWeights> stages,
-                                                         const Options& options) {
+                                                         const Options& options,
+                                                         std::size_t* failedStage) {
     auto impl = std::make_unique<Impl>();
     impl->config = config;
     impl->options = options;
@@ -204,6 +207,7 @@ Result<std::unique_ptr<Transformer>> Transformer::create(const LlamaConfig& conf
     impl->logits.resize(static_cast<std::size_t>(config.vocabularySize));
     const std::vector<float> rotations = rotationTable(config, options.contextLength);
     for (StageWeights& weights : stages) {
+        if (failedStage != nullptr) *failedStage = impl->stages.size();
         Backend& backend = *weights.backend;
         const bool isLast = weights.output != nullptr;
         Stage stage;
@@ -221,6 +225,15 @@ Result<std::unique_ptr<Transformer>> Transformer::create(const LlamaConfig& conf
     assert(!impl->stages.empty() && impl->stages.front().weights.embedding &&
            impl->stages.back().weights.output);
     return std::unique_ptr<Transformer>(new Transformer(std::move(impl)));
+}
+
+std::int64_t Transformer::scratchBytes(const LlamaConfig& config, std::int64_t contextLength,
+                                       bool isLast) {
+    const std::int64_t batch = std::min(batchSizeFor(config), contextLength);
+    const std::int64_t floats = batch * floatsPerPosition(config) +
+                                (isLast ? config.vocabularySize : 0) +
+                                contextLength * config.headDim;
+    return floats * std::int64_t{sizeof(float)};
 }
 
 Result<void> Transformer::forward(std::span<const std::int32_t> tokens,

@@ -23,9 +23,15 @@ public:
         KvPrecision kvPrecision = KvPrecision::F16;
     };
 
+    // When a stage's cache or scratch cannot be had, `failedStage` (may be null) says which one's.
     static Result<std::unique_ptr<Transformer>> create(const LlamaConfig& config,
                                                        std::vector<StageWeights> stages,
-                                                       const Options& options);
+                                                       const Options& options,
+                                                       std::size_t* failedStage = nullptr);
+
+    // Bytes of the working buffers that create() makes for one stage.
+    static std::int64_t scratchBytes(const LlamaConfig& config, std::int64_t contextLength,
+                                     bool isLast);
     ~Transformer();
 
     // Appends `tokens` to the context and leaves the logits of the last one in logits(). Long runs

@@ -7,10 +7,6 @@
 namespace qllama {
 namespace {
 
-std::int64_t bytesAt(Precision precision, const CatalogTensor& tensor) {
-    return matrixBytes(precision, tensor.dtype, tensor.shape.front(), tensor.shape.back());
-}
-
 std::int64_t weightBytes(Precision precision, const Checkpoint& checkpoint,
                          const LlamaConfig& config) {
     constexpr const char* kLayerMatrices[] = {
@@ -19,7 +15,8 @@ std::int64_t weightBytes(Precision precision, const Checkpoint& checkpoint,
         "feed_forward.w3.weight",
     };
     const auto bytesOf = [&](const std::string& name) {
-        return bytesAt(precision, checkpoint.tensors.at(name));
+        const CatalogTensor& tensor = checkpoint.tensors.at(name);
+        return matrixBytes(precision, tensor.dtype, tensor.shape.front(), tensor.shape.back());
     };
     std::int64_t bytes = bytesOf("tok_embeddings.weight") + bytesOf("output.weight");
     for (std::int64_t layer = 0; layer < config.layerCount; ++layer)

@@ -6,6 +6,7 @@
 
 #include "engine/common/host_memory.h"
 #include "engine/common/thread_pool.h"
+#include "engine/session/pipeline.h"
 
 namespace qllama {
 namespace {
@@ -52,9 +53,24 @@ Result<std::int64_t> contextLengthFor(const LoadRequest& request, const LlamaCon
                  {}};
 }
 
-// "auto" is the CPU until another device is known to be faster.
-std::string deviceFor(const LoadRequest& request) {
-    return request.device == "auto" ? "cpu" : request.device;
+Result<PipelineRequest> pipelineFor(const LoadRequest& request, const Checkpoint& checkpoint,
+                                    const LlamaConfig& config) {
+    PipelineRequest pipeline;
+    QLLAMA_TRY(pipeline.placement.contextLength, contextLengthFor(request, config));
+    QLLAMA_TRY(DeviceChoice choice, chooseDevices({.device = request.device,
+                                                   .split = request.split,
+                                                   .deviceShare = request.deviceShare,
+                                                   .mayUseCpu = request.mayUseCpu,
+                                                   .layerCount = config.layerCount}));
+    pipeline.placement.config = config;
+    pipeline.placement.precision = request.precision;
+    pipeline.placement.kvPrecision = request.kvPrecision.value_or(automaticKvPrecision(
+        request.precision, checkpoint.tensors, config, pipeline.placement.contextLength));
+    pipeline.placement.devices = std::move(choice.devices);
+    pipeline.placement.split = std::move(choice.split);
+    pipeline.cpuIsSpare = choice.cpuIsSpare;
+    pipeline.options = {.threadCount = request.threadCount, .profile = request.profile};
+    return pipeline;
 }
 
 void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedModel& model) {
@@ -65,13 +81,14 @@ void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedMo
     info.parameterCount = parameterCount(checkpoint.tensors);
     info.config = transformer.config();
     info.precision = precisionText(request.precision, checkpoint);
-    info.device = model.backend->device();
+    info.device = model.backends.front()->device();
     info.threadCount = request.threadCount > 0 ? request.threadCount : physicalCoreCount();
     info.contextLength = transformer.contextLength();
     info.weightBytes = transformer.weightBytes();
     info.kvCacheBytes = transformer.kvCacheBytes();
     info.bytesPerToken = transformer.bytesPerToken();
     info.notes = checkpoint.notes;
+    info.notes.insert(info.notes.end(), info.placement.notes.begin(), info.placement.notes.end());
 }
 
 }  // namespace
@@ -90,6 +107,13 @@ KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tenso
     return KvPrecision::F32;
 }
 
+Result<PlacementPlan> planModel(const LoadRequest& request, std::stop_token stop) {
+    QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(request.location, stop));
+    QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, std::nullopt));
+    QLLAMA_TRY(const PipelineRequest wanted, pipelineFor(request, checkpoint, config));
+    return planPlacement(wanted.placement, checkpoint);
+}
+
 Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
                                                const LoadProgressSink& progress,
                                                std::stop_token stop) {
@@ -102,20 +126,11 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
         vocabulary = model->tokenizer->vocabularySize();
     }
     QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, vocabulary));
-    QLLAMA_TRY(const std::int64_t contextLength, contextLengthFor(request, config));
-    QLLAMA_TRY(model->backend, createBackend(deviceFor(request),
-                                             BackendOptions{.threadCount = request.threadCount}));
-
-    std::vector<StageWeights> stages;
-    QLLAMA_TRY(StageWeights stage, loadStage(*model->backend, checkpoint, config, request.precision,
-                                             0, config.layerCount, progress, stop));
-    stages.push_back(std::move(stage));
-    const KvPrecision automatic =
-        automaticKvPrecision(request.precision, checkpoint.tensors, config, contextLength);
-    QLLAMA_TRY(model->transformer,
-               Transformer::create(config, std::move(stages),
-                                   {.contextLength = contextLength,
-                                    .kvPrecision = request.kvPrecision.value_or(automatic)}));
+    QLLAMA_TRY(const PipelineRequest wanted, pipelineFor(request, checkpoint, config));
+    QLLAMA_TRY(Pipeline pipeline, loadPipeline(wanted, checkpoint, progress, stop));
+    model->backends = std::move(pipeline.backends);
+    model->transformer = std::move(pipeline.transformer);
+    model->info.placement = std::move(pipeline.plan);
     describe(request, checkpoint, *model);
     model->info.loadMs = millisecondsSince(start);
     return model;

@@ -6,11 +6,13 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "engine/backend/backend.h"
 #include "engine/checkpoint/checkpoint_reader.h"
 #include "engine/common/result.h"
 #include "engine/model/transformer.h"
+#include "engine/session/placement.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace qllama {
@@ -18,7 +20,12 @@ namespace qllama {
 struct LoadRequest {
     std::uint64_t id = 0;
     CheckpointLocation location;
-    std::string device = "cpu";  // "cpu", "auto", "opencl:N"
+    // "cpu", "auto", "opencl:N", or several with commas between them: each runs a range of layers.
+    std::string device = "cpu";
+    std::optional<std::vector<std::int64_t>> split;  // layers of each; empty: by their memory
+    std::optional<double> deviceShare;  // part of the layers for the device, the rest on the CPU
+    bool mayUseCpu = true;              // where one device named alone is too small; false: fail
+    bool profile = false;               // time the kernels of OpenCL devices
     Precision precision = Precision::Source;
     int threadCount = 0;         // 0: physical cores
     bool needsTokenizer = true;  // false: LoadedModel::tokenizer stays empty (benchmarks)
@@ -33,7 +40,8 @@ struct ModelInfo {
     std::int64_t parameterCount = 0;
     LlamaConfig config;
     std::string precision;  // what is really used: "f16", "source (bf16)"
-    DeviceInfo device;
+    DeviceInfo device;      // the first, where there are several
+    PlacementPlan placement;
     int threadCount = 0;
     std::int64_t contextLength = 0;
     std::int64_t weightBytes = 0;
@@ -43,11 +51,11 @@ struct ModelInfo {
     std::vector<std::string> notes;
 };
 
-// Member order is destruction order reversed: the transformer goes before the backend it borrows.
+// Member order is destruction order reversed: the transformer goes before the backends it borrows.
 struct LoadedModel {
     ModelInfo info;
     std::shared_ptr<const Tokenizer> tokenizer;
-    std::unique_ptr<Backend> backend;
+    std::vector<std::unique_ptr<Backend>> backends;
     std::unique_ptr<Transformer> transformer;
 };
 
@@ -55,6 +63,9 @@ struct LoadedModel {
 // the whole cache takes at most 32 MiB in f32.
 KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tensors,
                                  const LlamaConfig& config, std::int64_t contextLength);
+
+// Where the layers would go and what that takes, without loading them.
+Result<PlacementPlan> planModel(const LoadRequest& request, std::stop_token stop);
 
 // Error code of a missing tokenizer.model is NotFound with where = "tokenizer.model": the front end
 // then asks for the file and tries again with location.tokenizer set.

@@ -63,6 +63,9 @@ Result<GenerationResult> generate(const CommandLine& commandLine, Reporter& repo
     reporter.modelReady(model->info, *commandLine.generation.seed);
     GenerationSession session(std::move(model));
     QLLAMA_TRY(auto result, session.generate(commandLine.generation, reporter, stop));
+    for (const auto& backend : session.model().backends)
+        if (const auto timings = backend->takeProfile(); !timings.empty())
+            reporter.profiled(backend->device().id, timings);
     if (logits && result.statistics.prompt.tokens.empty())
         return Error{ErrorCode::Cancelled,
                      "Cancelled before the prompt was evaluated; no logits were written.",

@@ -21,6 +21,19 @@ std::string line(const JsonObject& object) {
     return object.text() + "\n";
 }
 
+std::vector<JsonObject> placementOf(const ModelInfo& model) {
+    std::vector<JsonObject> stages;
+    for (const StagePlacement& stage : model.placement.stages)
+        stages.push_back(JsonObject()
+                             .add("device", stage.device.id)
+                             .add("first_layer", stage.firstLayer)
+                             .add("layers", stage.layerCount)
+                             .add("weights_bytes", stage.weightBytes)
+                             .add("kv_cache_bytes", stage.kvCacheBytes)
+                             .add("scratch_bytes", stage.scratchBytes));
+    return stages;
+}
+
 }  // namespace
 
 void JsonReporter::modelReady(const ModelInfo& model, std::uint64_t seed) {
@@ -38,6 +51,7 @@ void JsonReporter::modelReady(const ModelInfo& model, std::uint64_t seed) {
                             .add("kv_cache_bytes", model.kvCacheBytes)
                             .add("load_ms", rounded(model.loadMs))
                             .add("seed", seed)
+                            .add("placement", placementOf(model))
                             .add("notes", model.notes)));
 }
 
@@ -67,6 +81,17 @@ void JsonReporter::done(const GenerationResult& result) {
                             .add("tokens_per_second", rounded(statistics.tokensPerSecond))
                             .add("reason", keyOf(result.reason))
                             .add("seed", statistics.seed)));
+}
+
+void JsonReporter::profiled(const std::string& device, std::span<const KernelTiming> timings) {
+    std::vector<JsonObject> kernels;
+    for (const KernelTiming& timing : timings)
+        kernels.push_back(JsonObject()
+                              .add("name", timing.name)
+                              .add("calls", timing.calls)
+                              .add("ms", rounded(timing.ms))
+                              .add("bytes", timing.bytes));
+    m_output.write(line(event("profile").add("device", device).add("kernels", kernels)));
 }
 
 void JsonReporter::failed(std::string_view message) {

@@ -1,9 +1,11 @@
 #include <unistd.h>
 
 #include <QString>
+#include <algorithm>
 #include <cmath>
 
 #include "gui/terminal/reporter.h"
+#include "gui/terminal/text_table.h"
 
 namespace qllama {
 namespace {
@@ -38,6 +40,23 @@ std::string statisticsText(const GenerationResult& result) {
            ", seed " + std::to_string(statistics.seed);
 }
 
+std::vector<std::string> linesOf(const std::string& text) {
+    std::vector<std::string> lines;
+    for (std::size_t start = 0; start < text.size();) {
+        const std::size_t end = std::min(text.find('\n', start), text.size());
+        lines.push_back(text.substr(start, end - start));
+        start = end + 1;
+    }
+    return lines;
+}
+
+std::string devicesOf(const ModelInfo& model) {
+    std::string text;
+    for (const StagePlacement& stage : model.placement.stages)
+        text += (text.empty() ? "" : " + ") + stage.device.id;
+    return text;
+}
+
 }  // namespace
 
 PlainReporter::PlainReporter(StandardOutput& output, const PlainStyle& style)
@@ -52,7 +71,7 @@ void PlainReporter::loadProgress(const LoadProgress& progress) {
 void PlainReporter::modelReady(const ModelInfo& model, std::uint64_t) {
     m_progress.erase();
     m_model = (m_style.demoModel ? "demo model, " : model.name + ", ") + model.precision + ", " +
-              model.device.id + ", " + counted(model.threadCount, "thread");
+              devicesOf(model) + ", " + counted(model.threadCount, "thread");
     if (m_style.quiet) return;
     for (const std::string& note : model.notes)
         printError("Note: " + note);
@@ -77,6 +96,22 @@ void PlainReporter::done(const GenerationResult& result) {
     m_progress.erase();
     endLine();
     if (!m_style.quiet) printError(m_model + ": " + statisticsText(result));
+}
+
+void PlainReporter::profiled(const std::string& device, std::span<const KernelTiming> timings) {
+    m_progress.erase();
+    endLine();
+    double total = 0;
+    for (const KernelTiming& timing : timings)
+        total += timing.ms;
+    std::vector<TextRow> rows{{device, "calls", "total ms", "GB/s", "share"}};
+    for (const KernelTiming& timing : timings)
+        rows.push_back(
+            {timing.name, std::to_string(timing.calls), decimals(timing.ms, 2),
+             timing.ms > 0 ? decimals(static_cast<double>(timing.bytes) / timing.ms / 1e6, 1) : "-",
+             total > 0 ? decimals(100 * timing.ms / total, 1) + " %" : "-"});
+    for (const std::string& line : linesOf(textTable(rows)))
+        printError(line);
 }
 
 void PlainReporter::failed(std::string_view message) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,8 @@ public:
     virtual void loadProgress(const LoadProgress& progress) = 0;
     virtual void modelReady(const ModelInfo& model, std::uint64_t seed) = 0;
     virtual void done(const GenerationResult& result) = 0;
+    // With --profile, before done: the commands of each device, the costliest first.
+    virtual void profiled(const std::string& device, std::span<const KernelTiming> timings) = 0;
     virtual void failed(std::string_view message) = 0;
 };
 
@@ -35,6 +38,7 @@ public:
     void promptDone(const PromptStatistics& statistics) override;
     void tokenReady(const TokenChunk& chunk) override;
     void done(const GenerationResult& result) override;
+    void profiled(const std::string& device, std::span<const KernelTiming> timings) override;
     void failed(std::string_view message) override;
 
 private:
@@ -62,6 +66,7 @@ public:
     void promptDone(const PromptStatistics& statistics) override;
     void tokenReady(const TokenChunk& chunk) override;
     void done(const GenerationResult& result) override;
+    void profiled(const std::string& device, std::span<const KernelTiming> timings) override;
     void failed(std::string_view message) override;
 
 private:

@@ -50,6 +50,7 @@ private slots:
     void everyOptionOfTheContract();
     void aliases_data();
     void aliases();
+    void layersAreDivided();
     void samplerOptionsComeFromTheDescriptors();
     void samplerRangesAreKept();
     void defaults();
@@ -154,6 +155,19 @@ void TestCommandLine::aliases() {
     QCOMPARE(left.quiet, right.quiet);
 }
 
+void TestCommandLine::layersAreDivided() {
+    const CommandLine line = parsed(headless({"--device", "opencl:0,opencl:1,cpu", "--split",
+                                              "20,0,12", "--strict-device", "--profile"}));
+    QCOMPARE(line.load.device, std::string("opencl:0,opencl:1,cpu"));
+    QCOMPARE(line.load.split.value(), (std::vector<std::int64_t>{20, 0, 12}));
+    QVERIFY(!line.load.mayUseCpu);
+    QVERIFY(line.load.profile);
+    const CommandLine share = parsed(headless({"--split", "auto", "--percentage-to-gpu", "0.25"}));
+    QVERIFY(!share.load.split);
+    QCOMPARE(share.load.deviceShare.value(), 0.25);
+    QVERIFY(share.load.mayUseCpu);
+}
+
 void TestCommandLine::samplerOptionsComeFromTheDescriptors() {
     QVERIFY(!samplerParameters().empty());
     for (const SamplerParameter& parameter : samplerParameters()) {
@@ -230,6 +244,13 @@ void TestCommandLine::wrongUsage_data() {
     QTest::newRow("device") << run + QStringList{"--device", "gpu"} << "cpu, auto or opencl:N";
     QTest::newRow("device number") << run + QStringList{"--device", "opencl:"} << "'opencl:'";
     QTest::newRow("device sign") << run + QStringList{"--device", "opencl:-1"} << "'opencl:-1'";
+    QTest::newRow("device in a list")
+        << run + QStringList{"--device", "opencl:0,"} << "'opencl:0,'";
+    QTest::newRow("auto in a list") << run + QStringList{"--device", "auto,cpu"} << "'auto,cpu'";
+    QTest::newRow("split") << run + QStringList{"--split", "4,-1"} << "'4,-1'";
+    QTest::newRow("empty split") << run + QStringList{"--split", ""} << "takes auto or a number";
+    QTest::newRow("share") << run + QStringList{"--percentage-to-gpu", "1.5"} << "from 0 to 1";
+    QTest::newRow("share, no number") << run + QStringList{"--percentage-to-gpu", "nan"} << "'nan'";
     QTest::newRow("shape") << QStringList{"--make-model", "huge", "dir"} << "'huge' is not known";
     QTest::newRow("no folder") << QStringList{"--make-model", "7b"} << "--make-model SHAPE DIR";
     QTest::newRow("shards") << QStringList{"--make-model", "7b", "dir", "--shards", "0"}

@@ -1,0 +1,190 @@
+#include "engine/session/pipeline.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace qllama {
+namespace {
+
+// Layers taken off a device that ran out of memory: an eighth, so that a few attempts settle it.
+constexpr std::int64_t kStepBackParts = 8;
+
+std::vector<std::string> namesIn(const std::string& text) {
+    std::vector<std::string> names;
+    for (std::size_t start = 0; start <= text.size();) {
+        const std::size_t comma = std::min(text.find(',', start), text.size());
+        names.push_back(text.substr(start, comma - start));
+        start = comma + 1;
+    }
+    return names;
+}
+
+Result<std::vector<DeviceInfo>> automaticDevices() {
+    std::vector<DeviceInfo> devices;
+    DeviceInfo cpu;
+    for (DeviceInfo& device : listDevices().devices) {
+        if (device.id == "cpu")
+            cpu = std::move(device);
+        else if (device.kind == DeviceKind::Gpu && !device.sharesHostMemory)
+            devices.push_back(std::move(device));
+    }
+    devices.push_back(std::move(cpu));
+    return devices;
+}
+
+Result<std::vector<DeviceInfo>> namedDevices(const std::vector<std::string>& names) {
+    std::vector<DeviceInfo> devices;
+    for (const std::string& name : names) {
+        QLLAMA_TRY(DeviceInfo device, describeDevice(name));
+        for (const DeviceInfo& other : devices)
+            if (other.id == device.id)
+                return Error{
+                    ErrorCode::InvalidRequest,
+                    "The device " + name + " is named twice; each runs one range of layers.",
+                    {}};
+        devices.push_back(std::move(device));
+    }
+    return devices;
+}
+
+// rllama's --percentage-to-gpu: a part of the layers for the device, the rest for the CPU.
+Result<DeviceChoice> shared(DeviceChoice choice, const DeviceRequest& request) {
+    if (request.split)
+        return Error{ErrorCode::InvalidRequest,
+                     "A share for the device and a split in layers cannot both be given.",
+                     {}};
+    if (choice.devices.size() != 2 || choice.devices.back().id != "cpu")
+        return Error{ErrorCode::InvalidRequest,
+                     "A share of the layers needs exactly one device besides the CPU; '" +
+                         request.device + "' does not name one here.",
+                     {}};
+    const auto layers = static_cast<std::int64_t>(
+        std::llround(*request.deviceShare * static_cast<double>(request.layerCount)));
+    choice.split = std::vector<std::int64_t>{layers, request.layerCount - layers};
+    choice.cpuIsSpare = false;
+    return choice;
+}
+
+LoadProgressSink withOffset(const LoadProgressSink& progress, std::int64_t before,
+                            std::int64_t total) {
+    if (!progress) return {};
+    return [&progress, before, total](const LoadProgress& done) {
+        progress({before + done.doneBytes, total});
+    };
+}
+
+Result<std::unique_ptr<Transformer>> carryOut(const PipelineRequest& request,
+                                              const Checkpoint& checkpoint, Pipeline& pipeline,
+                                              const LoadProgressSink& progress,
+                                              const std::stop_token& stop,
+                                              std::size_t& failedStage) {
+    const PlacementRequest& placement = request.placement;
+    std::int64_t total = 0;
+    for (const StagePlacement& stage : pipeline.plan.stages)
+        total += stage.storedBytes;
+    std::int64_t before = 0;
+    std::vector<StageWeights> weights;
+    for (failedStage = 0; failedStage < pipeline.plan.stages.size(); ++failedStage) {
+        const StagePlacement& stage = pipeline.plan.stages[failedStage];
+        QLLAMA_TRY(auto loaded,
+                   loadStage(*pipeline.backends[failedStage], checkpoint, placement.config,
+                             placement.precision, stage.firstLayer, stage.layerCount,
+                             withOffset(progress, before, total), stop));
+        weights.push_back(std::move(loaded));
+        before += stage.storedBytes;
+    }
+    return Transformer::create(
+        placement.config, std::move(weights),
+        {.contextLength = placement.contextLength, .kvPrecision = placement.kvPrecision},
+        &failedStage);
+}
+
+// The backends of the plan's stages; those already open are kept.
+Result<void> openBackends(const PipelineRequest& request, Pipeline& pipeline) {
+    std::vector<std::unique_ptr<Backend>> open = std::move(pipeline.backends);
+    pipeline.backends.clear();
+    for (const StagePlacement& stage : pipeline.plan.stages) {
+        const auto found = std::find_if(open.begin(), open.end(), [&](const auto& backend) {
+            return backend && backend->device().id == stage.device.id;
+        });
+        if (found != open.end()) {
+            pipeline.backends.push_back(std::move(*found));
+            continue;
+        }
+        QLLAMA_TRY(auto backend, createBackend(stage.device.id, request.options));
+        pipeline.backends.push_back(std::move(backend));
+    }
+    return {};
+}
+
+// Gives the device of a stage fewer layers; the sentence about it.
+std::string stepBack(PlacementRequest& placement, const StagePlacement& stage) {
+    placement.layerLimits.resize(placement.devices.size(), placement.config.layerCount);
+    std::int64_t limit = 0;
+    for (std::size_t i = 0; i < placement.devices.size(); ++i) {
+        if (placement.devices[i].id != stage.device.id) continue;
+        limit = stage.layerCount - std::max<std::int64_t>(1, stage.layerCount / kStepBackParts);
+        placement.layerLimits[i] = limit;
+    }
+    return "The device " + stage.device.id + " (" + stage.device.name +
+           ") ran out of memory with " + std::to_string(stage.layerCount) +
+           " layers; it was tried again with at most " + std::to_string(limit) + ".";
+}
+
+void addSpareNote(const PipelineRequest& request, Pipeline& pipeline) {
+    const StagePlacement& last = pipeline.plan.stages.back();
+    if (!request.cpuIsSpare || last.device.id != "cpu") return;
+    const std::string& wanted = request.placement.devices.front().id;
+    pipeline.plan.notes.push_back(std::to_string(last.layerCount) + " of the " +
+                                  std::to_string(request.placement.config.layerCount) +
+                                  " layers do not fit on " + wanted + " and run on the processor.");
+}
+
+}  // namespace
+
+Result<DeviceChoice> chooseDevices(const DeviceRequest& request) {
+    DeviceChoice choice;
+    choice.split = request.split;
+    if (request.device == "auto") {
+        QLLAMA_TRY(choice.devices, automaticDevices());
+    } else {
+        QLLAMA_TRY(choice.devices, namedDevices(namesIn(request.device)));
+        const bool onlyOpenCl = choice.devices.size() == 1 && choice.devices.front().id != "cpu";
+        if (onlyOpenCl && !request.split && (request.mayUseCpu || request.deviceShare)) {
+            QLLAMA_TRY(DeviceInfo cpu, describeDevice("cpu"));
+            choice.devices.push_back(std::move(cpu));
+            choice.cpuIsSpare = true;
+        }
+    }
+    if (request.deviceShare) return shared(std::move(choice), request);
+    return choice;
+}
+
+Result<Pipeline> loadPipeline(const PipelineRequest& request, const Checkpoint& checkpoint,
+                              const LoadProgressSink& progress, std::stop_token stop) {
+    PipelineRequest current = request;
+    std::vector<std::string> notes;
+    Pipeline pipeline;
+    while (true) {
+        QLLAMA_TRY(pipeline.plan, planPlacement(current.placement, checkpoint));
+        QLLAMA_CHECK(openBackends(current, pipeline));
+        std::size_t failedStage = 0;
+        auto transformer = carryOut(current, checkpoint, pipeline, progress, stop, failedStage);
+        if (transformer.ok()) {
+            pipeline.transformer = std::move(transformer).value();
+            addSpareNote(request, pipeline);
+            pipeline.plan.notes.insert(pipeline.plan.notes.begin(), notes.begin(), notes.end());
+            return pipeline;
+        }
+        const Error& error = transformer.error();
+        const StagePlacement& stage =
+            pipeline.plan.stages[std::min(failedStage, pipeline.plan.stages.size() - 1)];
+        if (error.code != ErrorCode::OutOfMemory || current.placement.split ||
+            stage.device.id == "cpu")
+            return error;
+        notes.push_back(stepBack(current.placement, stage));
+    }
+}
+
+}  // namespace qllama

@@ -1,0 +1,189 @@
+#include "engine/session/placement.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "engine/model/transformer.h"
+
+namespace qllama {
+namespace {
+
+// Part of a device's memory that a plan leaves alone: drivers keep some for themselves, a desktop
+// some more, and how much is free cannot be asked with OpenCL.
+constexpr std::int64_t kMarginParts = 10;  // one tenth
+
+constexpr const char* kLayerMatrices[] = {
+    "attention.wq.weight",    "attention.wk.weight",    "attention.wv.weight",
+    "attention.wo.weight",    "feed_forward.w1.weight", "feed_forward.w2.weight",
+    "feed_forward.w3.weight",
+};
+
+constexpr const char* kLayerVectors[] = {"attention_norm.weight", "ffn_norm.weight"};
+
+std::string gigabytes(std::int64_t bytes) {
+    const std::int64_t tenths = (bytes + 50'000'000) / 100'000'000;
+    return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " GB";
+}
+
+std::optional<std::int64_t> usableBytes(const DeviceInfo& device) {
+    if (device.id == "cpu" || !device.globalMemoryBytes) return std::nullopt;
+    return *device.globalMemoryBytes - *device.globalMemoryBytes / kMarginParts;
+}
+
+// The bytes of a model's parts, at the precision of the request.
+class Sizes {
+public:
+    Sizes(const PlacementRequest& request, const Checkpoint& checkpoint)
+        : m_request(request), m_checkpoint(checkpoint) {}
+
+    [[nodiscard]] StagePlacement stage(const DeviceInfo& device, std::int64_t firstLayer,
+                                       std::int64_t layerCount) const {
+        const LlamaConfig& config = m_request.config;
+        const bool isLast = firstLayer + layerCount == config.layerCount;
+        StagePlacement placement;
+        placement.device = device;
+        placement.firstLayer = firstLayer;
+        placement.layerCount = layerCount;
+        if (firstLayer == 0) addMatrix("tok_embeddings.weight", placement);
+        for (std::int64_t layer = firstLayer; layer < firstLayer + layerCount; ++layer) {
+            for (const char* name : kLayerMatrices)
+                addMatrix(layerTensorName(layer, name), placement);
+            for (const char* name : kLayerVectors)
+                addVector(layerTensorName(layer, name), placement);
+        }
+        if (isLast) {
+            addVector("norm.weight", placement);
+            addMatrix("output.weight", placement);
+        }
+        const std::int64_t element = m_request.kvPrecision == KvPrecision::F16 ? 2 : 4;
+        placement.kvCacheBytes = 2 * layerCount * config.kvHeadCount * config.headDim *
+                                 m_request.contextLength * element;
+        placement.scratchBytes = Transformer::scratchBytes(config, m_request.contextLength, isLast);
+        placement.usableBytes = usableBytes(device);
+        return placement;
+    }
+
+    // The most layers from `firstLayer` on that the device can hold.
+    [[nodiscard]] std::int64_t fitting(const DeviceInfo& device, std::int64_t firstLayer,
+                                       std::int64_t limit) const {
+        const auto usable = usableBytes(device);
+        if (!usable) return limit;
+        std::int64_t count = limit;
+        while (count > 0 && stage(device, firstLayer, count).totalBytes() > *usable)
+            --count;
+        return count;
+    }
+
+private:
+    void addMatrix(const std::string& name, StagePlacement& placement) const {
+        const CatalogTensor& tensor = m_checkpoint.tensors.at(name);
+        placement.weightBytes += matrixBytes(m_request.precision, tensor.dtype,
+                                             tensor.shape.front(), tensor.shape.back());
+        placement.storedBytes += tensor.sizeBytes();
+    }
+
+    void addVector(const std::string& name, StagePlacement& placement) const {
+        const CatalogTensor& tensor = m_checkpoint.tensors.at(name);
+        placement.weightBytes += tensor.elementCount() * 4;  // in f32 everywhere
+        placement.storedBytes += tensor.sizeBytes();
+    }
+
+    const PlacementRequest& m_request;
+    const Checkpoint& m_checkpoint;
+};
+
+Error wrongSplit(const PlacementRequest& request) {
+    std::string given;
+    for (const std::int64_t count : *request.split)
+        given += (given.empty() ? "" : ",") + std::to_string(count);
+    return {ErrorCode::InvalidRequest,
+            "The split " + given +
+                " does not suit this model: it needs one number for each of the " +
+                std::to_string(request.devices.size()) + " devices, together " +
+                std::to_string(request.config.layerCount) + " layers.",
+            {}};
+}
+
+bool isSplitOf(const PlacementRequest& request) {
+    const std::vector<std::int64_t>& split = *request.split;
+    const bool inRange = std::all_of(split.begin(), split.end(), [&](std::int64_t count) {
+        return count >= 0 && count <= request.config.layerCount;
+    });
+    return split.size() == request.devices.size() && inRange &&
+           std::accumulate(split.begin(), split.end(), std::int64_t{0}) ==
+               request.config.layerCount;
+}
+
+std::vector<std::int64_t> fill(const PlacementRequest& request, const Sizes& sizes) {
+    std::vector<std::int64_t> split;
+    std::int64_t next = 0;
+    for (std::size_t i = 0; i < request.devices.size(); ++i) {
+        std::int64_t limit = request.config.layerCount - next;
+        if (i < request.layerLimits.size()) limit = std::min(limit, request.layerLimits[i]);
+        split.push_back(sizes.fitting(request.devices[i], next, limit));
+        next += split.back();
+    }
+    return split;
+}
+
+Error doesNotFit(const PlacementRequest& request, const std::vector<std::int64_t>& split,
+                 const Sizes& sizes) {
+    const DeviceInfo& last = request.devices.back();
+    const std::int64_t placed = std::accumulate(split.begin(), split.end(), std::int64_t{0});
+    const std::int64_t rest = request.config.layerCount - placed;
+    const StagePlacement missing = sizes.stage(last, placed, rest);
+    std::string devices;
+    for (const DeviceInfo& device : request.devices)
+        devices += (devices.empty() ? "" : ", ") + device.id;
+    return {
+        ErrorCode::OutOfMemory,
+        "The model does not fit: " + std::to_string(placed) + " of its " +
+            std::to_string(request.config.layerCount) + " layers fit on " + devices +
+            ", the other " + std::to_string(rest) + " need " + gigabytes(missing.totalBytes()) +
+            " more. Add a device (cpu is one), or use a smaller precision or a shorter context.",
+        {}};
+}
+
+void addNotes(const PlacementRequest& request, PlacementPlan& plan) {
+    // A device is passed over when a later one got layers that it might have taken.
+    std::size_t stage = 0;
+    for (const DeviceInfo& device : request.devices) {
+        if (stage == plan.stages.size()) break;
+        if (plan.stages[stage].device.id == device.id)
+            ++stage;
+        else if (!request.split)
+            plan.notes.push_back("The device " + device.id + " (" + device.name +
+                                 ") has no room for a single layer and is not used.");
+    }
+    for (const StagePlacement& placed : plan.stages)
+        if (placed.usableBytes && placed.totalBytes() > *placed.usableBytes)
+            plan.notes.push_back("The " + placeText(placed) + " need " +
+                                 gigabytes(placed.totalBytes()) + ", but it has " +
+                                 gigabytes(*placed.usableBytes) + " to give.");
+}
+
+}  // namespace
+
+std::string placeText(const StagePlacement& stage) {
+    return "layers " + std::to_string(stage.firstLayer) + " to " +
+           std::to_string(stage.firstLayer + stage.layerCount - 1) + " on " + stage.device.id;
+}
+
+Result<PlacementPlan> planPlacement(const PlacementRequest& request, const Checkpoint& checkpoint) {
+    const Sizes sizes(request, checkpoint);
+    if (request.split && !isSplitOf(request)) return wrongSplit(request);
+    const std::vector<std::int64_t> split = request.split ? *request.split : fill(request, sizes);
+    if (std::accumulate(split.begin(), split.end(), std::int64_t{0}) != request.config.layerCount)
+        return doesNotFit(request, split, sizes);
+    PlacementPlan plan;
+    std::int64_t next = 0;
+    for (std::size_t i = 0; i < split.size(); ++i) {
+        if (split[i] == 0) continue;
+        plan.stages.push_back(sizes.stage(request.devices[i], next, split[i]));
+        next += split[i];
+    }
+    addNotes(request, plan);
+    return plan;
+}
+
+}  // namespace qllama
