@@ -14,6 +14,9 @@ constexpr std::int64_t kScratchBytes = std::int64_t{24} << 20;
 constexpr std::int64_t kSmallestBatch = 32;
 constexpr std::int64_t kLargestBatch = 512;
 
+// Rows whose logits forwardAll() computes together: 2 MiB with LLaMA's vocabulary.
+constexpr std::int64_t kLogitRows = 16;
+
 // The buffers of one stage, for up to batchSize positions; names as in the paper's formulas.
 struct Scratch {
     std::unique_ptr<Buffer> x;          // [batch, dim], the residual stream
@@ -91,7 +94,8 @@ struct Transformer::Impl {
     std::int64_t batchSize = 0;
     std::vector<Stage> stages;
     std::vector<float> logits;
-    std::vector<float> handOver;  // the residual stream between two stages
+    std::unique_ptr<Buffer> rowLogits;  // [kLogitRows, vocabulary], once forwardAll() needs it
+    std::vector<float> handOver;        // the residual stream between two stages
     std::int64_t position = 0;
 
     [[nodiscard]] AttentionShape attentionShape() const {
@@ -143,16 +147,34 @@ struct Transformer::Impl {
         return {};
     }
 
-    // The logits of row `row` of the last stage's residual stream.
-    Result<void> computeLogits(std::int64_t row) {
+    // The logits of rows [row, row + n) of the last stage's residual stream, through `buffer`.
+    Result<void> computeLogits(std::int64_t row, std::int64_t n, Buffer& buffer,
+                               std::span<float> out) {
         Stage& stage = stages.back();
         Backend& backend = *stage.weights.backend;
         Scratch& s = stage.scratch;
         backend.rmsNorm(*s.x, row, *stage.weights.norm, static_cast<float>(config.normEps),
-                        config.dim, 1, *s.h);
-        const MatmulTask head[] = {{stage.weights.output.get(), s.logits.get()}};
-        backend.matmul(head, *s.h, 1);
-        return backend.read(*s.logits, 0, logits);
+                        config.dim, n, *s.h);
+        const MatmulTask head[] = {{stage.weights.output.get(), &buffer}};
+        backend.matmul(head, *s.h, n);
+        return backend.read(buffer, 0, out);
+    }
+
+    // The logits of all `n` rows of a batch whose first token is `first` of those asked for.
+    Result<void> giveLogits(std::int64_t first, std::int64_t n, const LogitsSink& sink) {
+        if (!rowLogits) {
+            QLLAMA_TRY(rowLogits, stages.back().weights.backend->createBuffer(
+                                      kLogitRows * config.vocabularySize));
+        }
+        std::vector<float> rows;
+        for (std::int64_t row = 0; row < n; row += kLogitRows) {
+            const std::int64_t count = std::min(kLogitRows, n - row);
+            rows.resize(static_cast<std::size_t>(count * config.vocabularySize));
+            QLLAMA_CHECK(computeLogits(row, count, *rowLogits, rows));
+            sink(first + row, rows);
+        }
+        std::copy(rows.end() - config.vocabularySize, rows.end(), logits.begin());
+        return {};
     }
 
     // One batch through all stages; the hidden state is all that crosses from device to device.
@@ -171,7 +193,8 @@ struct Transformer::Impl {
             }
             QLLAMA_CHECK(runLayers(stage, n, stop));
         }
-        if (wantLogits) QLLAMA_CHECK(computeLogits(n - 1));
+        if (wantLogits)
+            QLLAMA_CHECK(computeLogits(n - 1, 1, *stages.back().scratch.logits, logits));
         position += n;
         return {};
     }
@@ -247,6 +270,20 @@ Result<void> Transformer::forward(std::span<const std::int32_t> tokens,
             m_impl->runBatch(tokens.subspan(done, count), done + count == tokens.size(), stop));
         done += count;
         if (progress) progress(static_cast<std::int64_t>(done));
+    }
+    return {};
+}
+
+Result<void> Transformer::forwardAll(std::span<const std::int32_t> tokens, const LogitsSink& sink,
+                                     std::stop_token stop) {
+    QLLAMA_CHECK(m_impl->checkTokens(tokens));
+    const auto batch = static_cast<std::size_t>(m_impl->batchSize);
+    for (std::size_t done = 0; done < tokens.size();) {
+        const std::size_t count = std::min(batch, tokens.size() - done);
+        QLLAMA_CHECK(m_impl->runBatch(tokens.subspan(done, count), false, stop));
+        QLLAMA_CHECK(m_impl->giveLogits(static_cast<std::int64_t>(done),
+                                        static_cast<std::int64_t>(count), sink));
+        done += count;
     }
     return {};
 }

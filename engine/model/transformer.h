@@ -41,6 +41,13 @@ public:
     Result<void> forward(std::span<const std::int32_t> tokens,
                          const std::function<void(std::int64_t)>& progress, std::stop_token stop);
 
+    // As forward(), and gives the logits of every token to `sink`: rows [.., vocabularySize] of the
+    // tokens first, first + 1, ..., a few at a time and in order. A cancelled call may have given
+    // some already.
+    using LogitsSink = std::function<void(std::int64_t first, std::span<const float> rows)>;
+    Result<void> forwardAll(std::span<const std::int32_t> tokens, const LogitsSink& sink,
+                            std::stop_token stop);
+
     // [vocabularySize], of the last token of the last whole forward().
     [[nodiscard]] std::span<const float> logits() const;
 
