@@ -19,6 +19,7 @@
 #include "engine/backend/precision.h"
 #include "engine/checkpoint/tensor_catalog.h"
 #include "engine/common/result.h"
+#include "engine/quant/quantized_store.h"
 
 namespace qllama {
 
@@ -127,6 +128,8 @@ public:
 struct BackendOptions {
     int threadCount = 0;   // CPU: 0 = physical cores
     bool profile = false;  // OpenCL: time each kernel; costs a little
+    // CPU: quantised weights from an earlier run, if any; used by loadMatrix() alone.
+    std::shared_ptr<QuantizedStore> quantized = {};
 };
 
 // `deviceId` as in DeviceInfo::id. Never another device than the one named: an unknown or broken

@@ -18,8 +18,10 @@ struct BackendEntry {
 
 constexpr BackendEntry kBackends[] = {
     {.owns = [](const std::string& deviceId) { return deviceId == "cpu"; },
-     .create = [](const std::string&, const BackendOptions& options)
-         -> Result<std::unique_ptr<Backend>> { return cpu::createCpuBackend(options.threadCount); },
+     .create = [](const std::string&,
+                  const BackendOptions& options) -> Result<std::unique_ptr<Backend>> {
+         return cpu::createCpuBackend(options.threadCount, options.quantized);
+     },
      .list = [](DeviceList& list) { list.devices.push_back(cpu::describeCpu()); }},
     {.owns = opencl::ownsDevice,
      .create =

@@ -17,6 +17,8 @@ struct ArchiveMember {
     std::string name;  // bytes as stored, usually UTF-8, with '/' between folders
     std::uint64_t sizeBytes = 0;
     bool compressed = false;
+    // Tells one content from another: the CRC-32, or the time of the last change of a file.
+    std::uint64_t stamp = 0;
 };
 
 // Content of a small member. torch itself may write a wrong checksum on request

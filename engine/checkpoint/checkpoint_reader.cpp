@@ -71,7 +71,8 @@ Result<Checkpoint> openCheckpoint(const CheckpointLocation& location, std::stop_
         QLLAMA_CHECK(checkLayout(file.content, path));
         if (shards.empty()) QLLAMA_CHECK(checkShardCount(file.content, files, dim));
         const auto tensorCount = static_cast<std::int64_t>(file.content.tensors.size());
-        checkpoint.shards.push_back({path, file.format, tensorCount, file.sizeBytes});
+        checkpoint.shards.push_back(
+            {path, file.format, tensorCount, file.sizeBytes, file.fingerprint});
         addNotes(file.content, checkpoint.notes);
         shards.push_back({path, std::move(file.content)});
     }

@@ -27,6 +27,7 @@ struct ShardInfo {
     std::string format;  // "zip", "legacy", "unzipped"
     std::int64_t tensorCount = 0;
     std::int64_t sizeBytes = 0;
+    std::uint64_t fingerprint = 0;  // changes with the content; cheap, see WeightFile
 };
 
 struct Checkpoint {

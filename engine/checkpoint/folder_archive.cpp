@@ -42,7 +42,9 @@ Result<void> FolderArchive::list(const std::string& subfolder) {
         const std::uintmax_t size = entry->file_size(failed);
         if (failed) continue;
         const std::string prefix = subfolder.empty() ? "" : subfolder + "/";
-        m_members.push_back({prefix + entry->path().filename().string(), size, false});
+        const auto changed = entry->last_write_time(failed).time_since_epoch().count();
+        m_members.push_back({prefix + entry->path().filename().string(), size, false,
+                             static_cast<std::uint64_t>(changed)});
     }
     return {};
 }

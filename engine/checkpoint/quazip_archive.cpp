@@ -157,8 +157,8 @@ Result<void> QuaZipArchive::addCurrentMember(std::string& nameBuffer) {
     entry.method = static_cast<int>(info.compression_method);
     entry.encrypted = (info.flag & kFlagEncrypted) != 0;
     const std::size_t nameLength = std::min<std::size_t>(info.size_filename, kMaxMemberName);
-    m_members.push_back(
-        {nameBuffer.substr(0, nameLength), info.uncompressed_size, entry.method != kMethodStored});
+    m_members.push_back({nameBuffer.substr(0, nameLength), info.uncompressed_size,
+                         entry.method != kMethodStored, info.crc});
     m_entries.push_back(entry);
     return {};
 }

@@ -8,6 +8,7 @@
 #include "engine/checkpoint/quazip_archive.h"
 #include "engine/checkpoint/torch_archive.h"
 #include "engine/checkpoint/torch_legacy.h"
+#include "engine/common/content_checksum.h"
 #include "engine/common/mapped_file.h"
 
 namespace qllama {
@@ -40,19 +41,37 @@ bool isZip(std::span<const std::byte> bytes) {
     return head.starts_with("PK\x03\x04") || head.starts_with("PK\x05\x06");
 }
 
-Result<StateDict> readZip(const FilePointer& file, const std::string& label, std::stop_token stop) {
-    QLLAMA_TRY(const auto archive, openZipArchive(file));
-    return readTorchArchive(*archive, label, std::move(stop));
+std::uint64_t fingerprintOf(const Archive& archive) {
+    std::uint64_t sum = 0;
+    for (const ArchiveMember& member : archive.members()) {
+        const std::uint64_t facts[] = {member.sizeBytes, member.stamp};
+        sum = contentChecksum(std::as_bytes(std::span(member.name)), sum);
+        sum = contentChecksum(std::as_bytes(std::span(facts)), sum);
+    }
+    return sum;
 }
 
-Result<StateDict> readLegacy(const FilePointer& file, const std::string& label, std::stop_token) {
-    return readLegacyTorchFile(file, label);
+Result<void> readZip(const FilePointer& file, const std::string& label, std::stop_token stop,
+                     WeightFile& result) {
+    QLLAMA_TRY(const auto archive, openZipArchive(file));
+    result.fingerprint = fingerprintOf(*archive);
+    QLLAMA_TRY(result.content, readTorchArchive(*archive, label, std::move(stop)));
+    return {};
+}
+
+Result<void> readLegacy(const FilePointer& file, const std::string& label, std::stop_token,
+                        WeightFile& result) {
+    std::error_code failed;
+    const auto changed = fs::last_write_time(file->path(), failed).time_since_epoch().count();
+    result.fingerprint = contentChecksum(std::as_bytes(std::span(&changed, 1)));
+    QLLAMA_TRY(result.content, readLegacyTorchFile(file, label));
+    return {};
 }
 
 struct Reader {
     const char* format;
     bool (*recognises)(std::span<const std::byte>);
-    Result<StateDict> (*read)(const FilePointer&, const std::string&, std::stop_token);
+    Result<void> (*read)(const FilePointer&, const std::string&, std::stop_token, WeightFile&);
 };
 
 constexpr Reader kReaders[] = {
@@ -139,6 +158,7 @@ Result<WeightFile> openWeightFile(const fs::path& path, std::stop_token stop) {
         for (const ArchiveMember& member : archive->members())
             result.sizeBytes += static_cast<std::int64_t>(member.sizeBytes);
         result.format = "unzipped";
+        result.fingerprint = fingerprintOf(*archive);
         QLLAMA_TRY(result.content, readTorchArchive(*archive, label, std::move(stop)));
         return result;
     }
@@ -147,7 +167,7 @@ Result<WeightFile> openWeightFile(const fs::path& path, std::stop_token stop) {
     for (const Reader& reader : kReaders) {
         if (!reader.recognises(file->bytes())) continue;
         result.format = reader.format;
-        QLLAMA_TRY(result.content, reader.read(file, label, std::move(stop)));
+        QLLAMA_CHECK(reader.read(file, label, std::move(stop), result));
         return result;
     }
     return unknownKind(file->bytes(), label);

@@ -12,6 +12,7 @@ namespace qllama {
 struct WeightFile {
     std::string format;  // "zip", "legacy", "unzipped"
     std::int64_t sizeBytes = 0;
+    std::uint64_t fingerprint = 0;  // of the members with their checksums; see ArchiveMember::stamp
     StateDict content;
 };
 

@@ -22,6 +22,10 @@ namespace qllama {
 
 enum class QuantFormat : std::uint8_t { Q8, Q4 };
 
+// To be raised when the bytes of a format come to mean something else: kept weights are then made
+// again.
+constexpr std::uint64_t kQuantLayoutVersion = 1;
+
 constexpr std::int64_t kTileRows = 16;
 constexpr std::int64_t kBlockColumns = 32;
 constexpr std::int64_t kGroupColumns = 4;

@@ -6,7 +6,9 @@
 
 #include "engine/common/host_memory.h"
 #include "engine/common/thread_pool.h"
+#include "engine/quant/weight_cache.h"
 #include "engine/session/pipeline.h"
+#include "engine/session/weight_cache_key.h"
 
 namespace qllama {
 namespace {
@@ -73,6 +75,22 @@ Result<PipelineRequest> pipelineFor(const LoadRequest& request, const Checkpoint
     return pipeline;
 }
 
+// Empty when there is nothing to keep: only whole models are, as the CPU holds them.
+Result<std::shared_ptr<WeightCache>> openWeightCache(const LoadRequest& request,
+                                                     const std::vector<DeviceInfo>& devices,
+                                                     const Checkpoint& checkpoint,
+                                                     std::stop_token stop) {
+    if (request.weightCacheFolder.empty() || !quantFormat(request.precision) ||
+        devices.size() != 1 || devices.front().id != "cpu")
+        return std::shared_ptr<WeightCache>();
+    return WeightCache::open({.folder = request.weightCacheFolder,
+                              .key = weightCacheKey(checkpoint, request.precision),
+                              .modelName = checkpoint.name,
+                              .precision = std::string(keyOf(request.precision)),
+                              .threadCount = request.threadCount},
+                             std::move(stop));
+}
+
 void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedModel& model) {
     ModelInfo& info = model.info;
     const Transformer& transformer = *model.transformer;
@@ -126,12 +144,19 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
         vocabulary = model->tokenizer->vocabularySize();
     }
     QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, vocabulary));
-    QLLAMA_TRY(const PipelineRequest wanted, pipelineFor(request, checkpoint, config));
+    QLLAMA_TRY(PipelineRequest wanted, pipelineFor(request, checkpoint, config));
+    QLLAMA_TRY(const auto cache,
+               openWeightCache(request, wanted.placement.devices, checkpoint, stop));
+    wanted.options.quantized = cache;
     QLLAMA_TRY(Pipeline pipeline, loadPipeline(wanted, checkpoint, progress, stop));
     model->backends = std::move(pipeline.backends);
     model->transformer = std::move(pipeline.transformer);
     model->info.placement = std::move(pipeline.plan);
+    if (cache) cache->finish();
     describe(request, checkpoint, *model);
+    if (cache)
+        model->info.notes.insert(model->info.notes.end(), cache->notes().begin(),
+                                 cache->notes().end());
     model->info.loadMs = millisecondsSince(start);
     return model;
 }

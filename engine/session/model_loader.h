@@ -1,6 +1,7 @@
 // From a path and a few choices to a model that is ready to generate.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -31,6 +32,9 @@ struct LoadRequest {
     bool needsTokenizer = true;  // false: LoadedModel::tokenizer stays empty (benchmarks)
     std::optional<std::int64_t> contextLength;  // empty: what the model says, else 2048
     std::optional<KvPrecision> kvPrecision;     // empty: automaticKvPrecision()
+    // Where quantised weights are kept between runs, usually defaultWeightCacheFolder(); empty:
+    // they are not.
+    std::filesystem::path weightCacheFolder = {};
 };
 
 // Facts about a loaded model, for status bars and the "model" event.

@@ -33,8 +33,9 @@ std::int64_t portionCount(const Matrix& matrix, std::int64_t portion) {
 
 class CpuBackend final : public Backend {
 public:
-    explicit CpuBackend(int threadCount)
+    CpuBackend(int threadCount, std::shared_ptr<QuantizedStore> quantized)
         : m_device(describeCpu()),
+          m_quantizedStore(std::move(quantized)),
           m_pool(threadCount > 0 ? threadCount : physicalCoreCount()),
           m_gemmScratch(static_cast<std::size_t>(m_pool.threadCount())) {}
 
@@ -42,7 +43,7 @@ public:
 
     Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
                                                std::stop_token stop) override {
-        return cpu::loadMatrix(tensor, precision, m_pool, stop);
+        return cpu::loadMatrix(tensor, precision, m_pool, m_quantizedStore.get(), stop);
     }
 
     Result<std::unique_ptr<Buffer>> loadVector(const CatalogTensor& tensor) override {
@@ -194,6 +195,7 @@ private:
     }
 
     DeviceInfo m_device;
+    std::shared_ptr<QuantizedStore> m_quantizedStore;  // may be empty
     ThreadPool m_pool;
     std::vector<GemmScratch> m_gemmScratch;  // one a worker
     AttentionScratch m_attentionScratch;
@@ -203,8 +205,9 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Backend> createCpuBackend(int threadCount) {
-    return std::make_unique<CpuBackend>(threadCount);
+std::unique_ptr<Backend> createCpuBackend(int threadCount,
+                                          std::shared_ptr<QuantizedStore> quantized) {
+    return std::make_unique<CpuBackend>(threadCount, std::move(quantized));
 }
 
 }  // namespace qllama::cpu

@@ -14,7 +14,8 @@ DeviceInfo describeCpu();
 // Names of the instruction sets that processor and program both have, the one in use first.
 std::vector<std::string> simdTargetsFound();
 
-// threadCount 0: one thread for each physical core.
-std::unique_ptr<Backend> createCpuBackend(int threadCount);
+// threadCount 0: one thread for each physical core. `quantized` may be empty.
+std::unique_ptr<Backend> createCpuBackend(int threadCount,
+                                          std::shared_ptr<QuantizedStore> quantized = {});
 
 }  // namespace qllama::cpu

@@ -1,8 +1,10 @@
 #include "engine/backend/cpu/weight_loading.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "engine/backend/cpu/cpu_matrix.h"
@@ -31,19 +33,28 @@ void convertRow(const CatalogTensor& tensor, std::int64_t row, DType wanted, std
            reinterpret_cast<std::uint16_t*>(target));
 }
 
-// Calls step(index) for each index in [0, count) on all threads until done or stopped.
+// How much of a mapped tensor is read before its pages are given back.
+constexpr std::int64_t kBandBytes = std::int64_t{16} << 20;
+
+// Calls step(index) for each of `count` equal portions of the tensor on all threads until done or
+// stopped; gives the file's pages back as it goes.
 template <typename MakeStep>
-Result<void> forEachInParallel(ThreadPool& pool, std::int64_t count, const std::stop_token& stop,
-                               const MakeStep& makeStep) {
-    std::atomic<std::int64_t> next{0};
-    pool.run([&](int) {
-        auto step = makeStep();
-        for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
-            if (stop.stop_requested()) return;
-            step(i);
-        }
-    });
-    if (stop.stop_requested()) return cancelledError();
+Result<void> forEachPortion(const CatalogTensor& tensor, std::int64_t count, ThreadPool& pool,
+                            const std::stop_token& stop, const MakeStep& makeStep) {
+    const std::int64_t bands = std::clamp<std::int64_t>(tensor.sizeBytes() / kBandBytes, 1, count);
+    for (std::int64_t band = 0; band < bands; ++band) {
+        std::atomic<std::int64_t> next{count * band / bands};
+        const std::int64_t end = count * (band + 1) / bands;
+        pool.run([&](int) {
+            auto step = makeStep();
+            for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < end;) {
+                if (stop.stop_requested()) return;
+                step(i);
+            }
+        });
+        tensor.releasePages();
+        if (stop.stop_requested()) return cancelledError();
+    }
     return {};
 }
 
@@ -58,12 +69,11 @@ Result<std::unique_ptr<Matrix>> loadRows(const CatalogTensor& tensor, DType want
     }
     const std::int64_t rowBytes = columns * sizeOf(wanted);
     QLLAMA_TRY(auto memory, HostMemory::allocate(rows * rowBytes, true, "the weights"));
-    QLLAMA_CHECK(forEachInParallel(pool, rows, stop, [&] {
+    QLLAMA_CHECK(forEachPortion(tensor, rows, pool, stop, [&] {
         return [&, wide = std::vector<float>()](std::int64_t row) mutable {
             convertRow(tensor, row, wanted, memory->data() + row * rowBytes, wide);
         };
     }));
-    tensor.releasePages();
     return std::unique_ptr<Matrix>(std::make_unique<RowMatrix>(
         RowMajorWeights{wanted, memory->data(), rows, columns}, memory));
 }
@@ -96,7 +106,7 @@ Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat 
     auto* rowFactors = reinterpret_cast<float*>(memory->data() + matrix.tilesBytes());
     const bool hasFactors = infoOf(format).hasRowFactors;
     const std::int64_t stride = matrix.blocksPerRow() * kBlockColumns;
-    QLLAMA_CHECK(forEachInParallel(pool, matrix.tileCount(), stop, [&] {
+    QLLAMA_CHECK(forEachPortion(tensor, matrix.tileCount(), pool, stop, [&] {
         return [&, panel = std::vector<float>(static_cast<std::size_t>(kTileRows * stride))](
                    std::int64_t tile) mutable {
             readPanel(tensor, tile, stride, panel);
@@ -105,7 +115,6 @@ Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat 
                          hasFactors ? rowFactors + tile * kTileRows * 2 : nullptr);
         };
     }));
-    tensor.releasePages();
     matrix.tiles = memory->data();
     matrix.rowFactors = hasFactors ? rowFactors : nullptr;
     matrix.owner = std::move(memory);
@@ -113,11 +122,19 @@ Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat 
 }
 
 Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
-                                           ThreadPool& pool, std::stop_token stop) {
+                                           ThreadPool& pool, QuantizedStore* store,
+                                           std::stop_token stop) {
     if (const auto wanted = rowDType(precision, tensor.dtype))
         return loadRows(tensor, *wanted, pool, stop);
-    QLLAMA_TRY(QuantizedMatrix matrix, quantizeTensor(tensor, *quantFormat(precision), pool, stop));
-    return std::unique_ptr<Matrix>(std::make_unique<TileMatrix>(std::move(matrix)));
+    const QuantFormat format = *quantFormat(precision);
+    std::optional<QuantizedMatrix> matrix;
+    if (store != nullptr)
+        matrix = store->find(tensor.name, format, tensor.shape.front(), tensor.shape.back());
+    if (!matrix) {
+        QLLAMA_TRY(matrix, quantizeTensor(tensor, format, pool, stop));
+        if (store != nullptr) store->keep(tensor.name, *matrix);
+    }
+    return std::unique_ptr<Matrix>(std::make_unique<TileMatrix>(std::move(*matrix)));
 }
 
 }  // namespace qllama::cpu

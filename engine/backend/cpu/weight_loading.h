@@ -11,9 +11,11 @@
 namespace qllama::cpu {
 
 // In place where the precision and the layout allow it; otherwise converted row by row on all
-// threads into memory of our own, after which the file's pages are given back.
+// threads into memory of our own, after which the file's pages are given back. Quantised matrices
+// are taken from `store` (may be null) if it has them, and put there otherwise.
 Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
-                                           ThreadPool& pool, std::stop_token stop);
+                                           ThreadPool& pool, QuantizedStore* store,
+                                           std::stop_token stop);
 
 // Rounds a tensor of any float type, a tile at a time on all threads; the file's pages are given
 // back as they are used up.

@@ -1,0 +1,24 @@
+// Where quantised matrices are kept between runs; backends ask it before they quantise.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "engine/quant/quantized_matrix.h"
+
+namespace qllama {
+
+// One thread at a time.
+class QuantizedStore {
+public:
+    virtual ~QuantizedStore() = default;
+
+    // The matrix kept under this name, if it is of this form.
+    virtual std::optional<QuantizedMatrix> find(std::string_view name, QuantFormat format,
+                                                std::int64_t rows, std::int64_t columns) = 0;
+    // Keeps a copy for the next run. Cannot fail: what could not be kept is quantised again then.
+    virtual void keep(std::string_view name, const QuantizedMatrix& matrix) = 0;
+};
+
+}  // namespace qllama

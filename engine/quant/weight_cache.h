@@ -1,0 +1,92 @@
+// Quantised weights kept on disk, so that the second start maps them instead of quantising again.
+// The files are in a folder of their own and can be deleted at any time.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/common/mapped_file.h"
+#include "engine/common/result.h"
+#include "engine/quant/quantized_store.h"
+#include "engine/quant/weight_cache_file.h"
+
+namespace qllama {
+
+// The file of one model in one precision: either found and given out, or written while the model
+// is quantised. No failure of the disk keeps a model from loading: it becomes a note.
+class WeightCache final : public QuantizedStore {
+public:
+    struct Options {
+        std::filesystem::path folder;
+        std::string key;        // what makes the weights what they are; 32 hexadecimal digits
+        std::string modelName;  // for people
+        std::string precision;
+        int threadCount = 0;  // that check the file; 0: physical cores
+    };
+
+    // Maps the file of this key, brings all of it into memory and checks it; if there is none, or
+    // it is damaged, begins a new one. Fails only with Cancelled.
+    static Result<std::shared_ptr<WeightCache>> open(const Options& options, std::stop_token stop);
+    ~WeightCache() override;  // an unfinished file is removed
+    WeightCache(const WeightCache&) = delete;
+    WeightCache& operator=(const WeightCache&) = delete;
+
+    std::optional<QuantizedMatrix> find(std::string_view name, QuantFormat format,
+                                        std::int64_t rows, std::int64_t columns) override;
+    // The first matrix of a name counts: a model may be loaded in several attempts.
+    void keep(std::string_view name, const QuantizedMatrix& matrix) override;
+
+    // To be called when the whole model is loaded: puts a new file in its place.
+    void finish();
+
+    [[nodiscard]] bool wasFound() const { return m_file != nullptr; }
+    [[nodiscard]] const std::vector<std::string>& notes() const { return m_notes; }
+
+private:
+    explicit WeightCache(const Options& options);
+    Result<void> openFile(std::stop_token stop);
+    Result<bool> isUndamaged(const CacheIndex& index, const MappedFile& file,
+                             const std::stop_token& stop) const;
+    void beginFile();
+    bool write(std::span<const std::byte> bytes, std::uint64_t offset);
+    void giveUp();
+    void addWriteNote(const std::string& why);
+
+    Options m_options;
+    std::filesystem::path m_path;
+    std::vector<std::string> m_notes;
+    CacheIndex m_index;
+    // Reading:
+    std::shared_ptr<const MappedFile> m_file;
+    std::unordered_map<std::string_view, const CachedMatrix*> m_byName;  // of m_index
+    bool m_isStale = false;  // the file lacks what was asked for
+    // Writing:
+    std::filesystem::path m_temporary;
+    int m_descriptor = -1;
+    std::uint64_t m_end = kCachePage;
+};
+
+// $XDG_CACHE_HOME/qllama/weights, else ~/.cache/qllama/weights; empty when neither is known.
+std::filesystem::path defaultWeightCacheFolder();
+
+struct WeightCacheEntry {
+    std::filesystem::path path;
+    std::string modelName;  // empty: unfinished or unreadable
+    std::string precision;
+    std::int64_t sizeBytes = 0;
+};
+
+// What is in the folder, largest first. A folder that does not exist has nothing in it.
+Result<std::vector<WeightCacheEntry>> listWeightCache(const std::filesystem::path& folder);
+
+// Deletes everything that a WeightCache left in the folder, except files being written right now;
+// returns the bytes that were freed. Models that are loaded stay usable.
+Result<std::int64_t> clearWeightCache(const std::filesystem::path& folder);
+
+}  // namespace qllama

@@ -1,0 +1,324 @@
+// Quantised weights kept on disk: the second start takes them as they are, every kind of damage is
+// noticed and mended, and a disk that cannot be written to keeps no model from loading.
+#include <sys/resource.h>
+
+#include <QTemporaryDir>
+#include <QTest>
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <tuple>
+
+#include "engine/quant/weight_cache.h"
+#include "engine/session/model_loader.h"
+#include "engine/session/model_maker.h"
+#include "engine/session/weight_cache_key.h"
+
+using namespace qllama;
+namespace fs = std::filesystem;
+
+namespace {
+
+Checkpoint open(const fs::path& folder) {
+    auto checkpoint = openCheckpoint({.model = folder, .tokenizer = {}, .params = {}}, {});
+    if (!checkpoint) qFatal("%s", checkpoint.error().text().c_str());
+    return std::move(checkpoint).value();
+}
+
+fs::path onlyFile(const fs::path& folder) {
+    const auto entries = listWeightCache(folder);
+    return entries.ok() && entries.value().size() == 1 ? entries.value().front().path : fs::path();
+}
+
+std::vector<char> contentOf(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void overwrite(const fs::path& path, const std::vector<char>& content) {
+    fs::remove(path);  // not the mapped file of a model that is still loaded
+    std::ofstream(path, std::ios::binary)
+        .write(content.data(), static_cast<std::streamsize>(content.size()));
+}
+
+struct Loaded {
+    std::vector<float> logits;
+    std::vector<std::string> notes;
+};
+
+}  // namespace
+
+class TestWeightCache : public QObject {
+    Q_OBJECT
+
+private slots:
+    void initTestCase();
+    void init();
+    void secondStartTakesTheFile_data();
+    void secondStartTakesTheFile();
+    void damageIsMended_data();
+    void damageIsMended();
+    void aFileThatLacksATensorIsReplaced();
+    void unwritableIsANote();
+    void stopLeavesNoFile();
+    void leftoversAreRemoved();
+    void keysFollowTheContent();
+    void listsAndClears();
+
+private:
+    Loaded load(Precision precision);
+    [[nodiscard]] fs::path modelFolder() const { return path("model"); }
+    [[nodiscard]] fs::path path(const char* name) const {
+        return fs::path(m_folder.path().toStdString()) / name;
+    }
+
+    QTemporaryDir m_folder;
+    fs::path m_cache;
+};
+
+void TestWeightCache::initTestCase() {
+    QVERIFY(m_folder.isValid());
+    const auto shape = parseModelShape("dim=64,layers=2,heads=4,kv-heads=2,ffn=160,vocab=101");
+    QVERIFY(shape.ok());
+    QVERIFY(makeModel({.shape = shape.value(), .folder = modelFolder()}, {}, {}).ok());
+}
+
+void TestWeightCache::init() {
+    static int count = 0;
+    m_cache = path(("cache" + std::to_string(++count)).c_str()) / "weights";
+}
+
+Loaded TestWeightCache::load(Precision precision) {
+    LoadRequest request;
+    request.location.model = modelFolder();
+    request.precision = precision;
+    request.needsTokenizer = false;
+    request.contextLength = 16;
+    request.threadCount = 2;
+    request.weightCacheFolder = m_cache;
+    auto model = loadModel(request, {}, {});
+    if (!model) qFatal("%s", model.error().text().c_str());
+    Transformer& transformer = *model.value()->transformer;
+    const TokenId tokens[] = {1, 50, 100, 7};
+    if (!transformer.forward(tokens, {}, {}).ok()) qFatal("forward failed");
+    const auto logits = transformer.logits();
+    return {{logits.begin(), logits.end()}, model.value()->info.notes};
+}
+
+void TestWeightCache::secondStartTakesTheFile_data() {
+    QTest::addColumn<int>("precision");
+    QTest::newRow("q8") << static_cast<int>(Precision::Q8);
+    QTest::newRow("q4") << static_cast<int>(Precision::Q4);
+}
+
+void TestWeightCache::secondStartTakesTheFile() {
+    QFETCH(int, precision);
+    const auto wanted = static_cast<Precision>(precision);
+    const fs::path cache = std::exchange(m_cache, fs::path());
+    const Loaded without = load(wanted);
+    m_cache = cache;
+    const Loaded first = load(wanted);
+    QVERIFY(first.notes.empty());
+    QVERIFY(first.logits == without.logits);
+    const fs::path file = onlyFile(m_cache);
+    QVERIFY(!file.empty());
+
+    // What the second start uses is what the file says: a changed weight with a matching checksum
+    // comes through.
+    const Checkpoint checkpoint = open(modelFolder());
+    const WeightCache::Options options{.folder = m_cache,
+                                       .key = weightCacheKey(checkpoint, wanted),
+                                       .modelName = "changed",
+                                       .precision = "changed"};
+    const auto changedBefore = fs::last_write_time(file);
+    const Loaded second = load(wanted);
+    QVERIFY(second.notes.empty());
+    QVERIFY(second.logits == first.logits);
+    QCOMPARE(fs::last_write_time(file).time_since_epoch().count(),
+             changedBefore.time_since_epoch().count());
+
+    auto found = WeightCache::open(options, {});
+    QVERIFY(found.ok() && found.value()->wasFound());
+    auto output = found.value()->find("output.weight", *quantFormat(wanted), 101, 64);
+    QVERIFY(output.has_value());
+    std::vector<std::byte> tiles(output->tiles, output->tiles + output->tilesBytes());
+    std::fill(tiles.begin(), tiles.end(), std::byte{0});
+    found.value().reset();
+    fs::remove(file);
+    auto rewritten = WeightCache::open(options, {});
+    QVERIFY(rewritten.ok() && !rewritten.value()->wasFound());
+    for (const auto& [name, tensor] : checkpoint.tensors) {
+        if (tensor.shape.size() != 2) continue;
+        QuantizedMatrix zero;
+        zero.format = *quantFormat(wanted);
+        zero.rows = tensor.shape[0];
+        zero.columns = tensor.shape[1];
+        std::vector<std::byte> bytes(static_cast<std::size_t>(zero.sizeBytes()));
+        zero.tiles = bytes.data();
+        if (zero.rowFactorsBytes() > 0)
+            zero.rowFactors = reinterpret_cast<const float*>(bytes.data() + zero.tilesBytes());
+        rewritten.value()->keep(name, zero);
+    }
+    rewritten.value()->finish();
+    QVERIFY(rewritten.value()->notes().empty());
+    rewritten.value().reset();
+    for (const float logit : load(wanted).logits)
+        QCOMPARE(logit, 0.0F);
+}
+
+void TestWeightCache::damageIsMended_data() {
+    QTest::addColumn<double>("share");  // of the file
+    QTest::addColumn<int>("offset");    // from there
+    for (const auto& [name, share, offset] : {std::tuple{"magic", 0.0, 0},
+                                              {"key", 0.0, 20},
+                                              {"header", 0.0, 60},
+                                              {"first weight", 0.0, 4096},
+                                              {"some weight", 0.6, 0},
+                                              {"index", 1.0, -30},
+                                              {"last byte", 1.0, -1}}) {
+        QTest::newRow(name) << share << offset;
+    }
+}
+
+void TestWeightCache::damageIsMended() {
+    QFETCH(double, share);
+    QFETCH(int, offset);
+    const Loaded first = load(Precision::Q4);
+    const std::vector<char> sound = contentOf(onlyFile(m_cache));
+    auto position = static_cast<std::size_t>(share * static_cast<double>(sound.size())) +
+                    static_cast<std::size_t>(offset);
+    while (sound[position] == 0)  // the padding between matrices is nobody's
+        ++position;
+    std::vector<char> changed = sound;
+    changed[position] = static_cast<char>(changed[position] ^ 0x10);
+    const std::vector<char> cut(sound.begin(),
+                                sound.begin() + static_cast<std::ptrdiff_t>(position));
+    for (const std::vector<char>& content : {changed, cut}) {
+        overwrite(onlyFile(m_cache), content);
+        const Loaded second = load(Precision::Q4);
+        QCOMPARE(second.notes.size(), std::size_t{1});
+        QVERIFY2(second.notes[0].find("damaged") != std::string::npos, second.notes[0].c_str());
+        QVERIFY(second.logits == first.logits);
+        QVERIFY(contentOf(onlyFile(m_cache)) == sound);
+        QVERIFY(load(Precision::Q4).notes.empty());
+    }
+}
+
+void TestWeightCache::aFileThatLacksATensorIsReplaced() {
+    const std::string key = weightCacheKey(open(modelFolder()), Precision::Q8);
+    const WeightCache::Options options{
+        .folder = m_cache, .key = key, .modelName = "half", .precision = "q8"};
+    auto cache = WeightCache::open(options, {});
+    QVERIFY(cache.ok());
+    const std::vector<std::byte> tiles(544);
+    QuantizedMatrix matrix;
+    matrix.rows = 16;
+    matrix.columns = 32;
+    matrix.tiles = tiles.data();
+    cache.value()->keep("output.weight", matrix);
+    cache.value()->finish();
+    cache.value().reset();
+    const Loaded first = load(Precision::Q8);  // quantises, and does away with the file
+    QVERIFY(onlyFile(m_cache).empty());
+    QVERIFY(load(Precision::Q8).logits == first.logits);
+    QVERIFY(fs::file_size(onlyFile(m_cache)) > 10'000);
+}
+
+void TestWeightCache::unwritableIsANote() {
+    fs::create_directories(m_cache.parent_path());
+    std::ofstream(m_cache) << "a file where the folder should be";
+    const Loaded first = load(Precision::Q8);
+    QCOMPARE(first.notes.size(), std::size_t{1});
+    QVERIFY2(first.notes[0].find("could not be kept") != std::string::npos, first.notes[0].c_str());
+    fs::remove(m_cache);
+
+    // As on a disk that fills up after 20 kB.
+    std::signal(SIGXFSZ, SIG_IGN);
+    rlimit usual{};
+    QCOMPARE(getrlimit(RLIMIT_FSIZE, &usual), 0);
+    const rlimit small{20'000, usual.rlim_max};
+    QCOMPARE(setrlimit(RLIMIT_FSIZE, &small), 0);
+    const Loaded second = load(Precision::Q8);
+    QCOMPARE(setrlimit(RLIMIT_FSIZE, &usual), 0);
+    QCOMPARE(second.notes.size(), std::size_t{1});
+    QVERIFY2(second.notes[0].find("too large") != std::string::npos, second.notes[0].c_str());
+    QVERIFY(second.logits == first.logits);
+    QVERIFY(fs::is_empty(m_cache));
+}
+
+void TestWeightCache::stopLeavesNoFile() {
+    LoadRequest request;
+    request.location.model = modelFolder();
+    request.precision = Precision::Q8;
+    request.needsTokenizer = false;
+    request.weightCacheFolder = m_cache;
+    std::stop_source stop;
+    const auto model = loadModel(
+        request,
+        [&stop](const LoadProgress& progress) {
+            if (progress.doneBytes * 2 > progress.totalBytes) stop.request_stop();
+        },
+        stop.get_token());
+    QVERIFY(!model.ok());
+    QCOMPARE(model.error().code, ErrorCode::Cancelled);
+    QVERIFY(fs::exists(m_cache) && fs::is_empty(m_cache));
+}
+
+void TestWeightCache::leftoversAreRemoved() {
+    fs::create_directories(m_cache);
+    std::ofstream(m_cache / "0123.abcdef.partial") << "left behind by a crash";
+    std::ofstream(m_cache / "notes.txt") << "somebody's";
+    const WeightCache::Options options{
+        .folder = m_cache, .key = "one", .modelName = "one", .precision = "q8"};
+    auto writing = WeightCache::open(options, {});
+    QVERIFY(!fs::exists(m_cache / "0123.abcdef.partial"));
+    // While it is written, neither another writer nor clearing takes the file away.
+    auto other = WeightCache::open(options, {});
+    QVERIFY(clearWeightCache(m_cache).ok());
+    const auto partials = std::count_if(
+        fs::directory_iterator(m_cache), {},
+        [](const fs::directory_entry& entry) { return entry.path().extension() == ".partial"; });
+    QCOMPARE(partials, 2);
+    writing.value().reset();
+    other.value().reset();
+    QCOMPARE(std::distance(fs::directory_iterator(m_cache), {}), 1);
+    QVERIFY(fs::exists(m_cache / "notes.txt"));
+}
+
+void TestWeightCache::keysFollowTheContent() {
+    const auto shape = parseModelShape("dim=64,layers=2,heads=4,kv-heads=2,ffn=160,vocab=101");
+    const auto keyOf = [](const fs::path& folder) {
+        return weightCacheKey(open(folder), Precision::Q8);
+    };
+    const std::string key = keyOf(modelFolder());
+    QCOMPARE(key.size(), std::size_t{32});
+    QCOMPARE(keyOf(modelFolder()), key);
+    QVERIFY(weightCacheKey(open(modelFolder()), Precision::Q4) != key);
+    // A copy under another name is the same model.
+    fs::copy(modelFolder(), path("copy"));
+    QCOMPARE(keyOf(path("copy")), key);
+    QVERIFY(makeModel({.shape = shape.value(), .folder = path("seed 2"), .seed = 2}, {}, {}).ok());
+    QVERIFY(keyOf(path("seed 2")) != key);
+    std::ofstream(path("copy") / "params.json", std::ios::app) << " ";
+    QVERIFY(keyOf(path("copy")) != key);
+}
+
+void TestWeightCache::listsAndClears() {
+    QVERIFY(listWeightCache(m_cache).ok());  // not there: nothing in it
+    QVERIFY(listWeightCache(m_cache).value().empty());
+    const Loaded before = load(Precision::Q4);
+    load(Precision::Q8);
+    const auto entries = listWeightCache(m_cache);
+    QCOMPARE(entries.value().size(), std::size_t{2});
+    QCOMPARE(entries.value()[0].precision, std::string("q8"));  // the larger one
+    QCOMPARE(entries.value()[1].precision, std::string("q4"));
+    QCOMPARE(entries.value()[0].modelName, std::string("model"));
+    const std::int64_t total = entries.value()[0].sizeBytes + entries.value()[1].sizeBytes;
+    QCOMPARE(clearWeightCache(m_cache).value(), total);
+    QVERIFY(listWeightCache(m_cache).value().empty());
+    QVERIFY(load(Precision::Q4).logits == before.logits);
+}
+
+QTEST_GUILESS_MAIN(TestWeightCache)
+#include "test_weight_cache.moc"
