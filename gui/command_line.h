@@ -15,7 +15,18 @@
 namespace qllama {
 
 enum class ColorMode { Auto, Always, Never };
-enum class TerminalAction { Generate, Inspect, Benchmark, MakeModel, ListDevices, Version, Help };
+enum class TerminalAction {
+    Generate,
+    Inspect,
+    Benchmark,
+    MakeModel,
+    Perplexity,
+    ListCache,
+    ClearCache,
+    ListDevices,
+    Version,
+    Help
+};
 
 struct CommandLine {
     TerminalAction action = TerminalAction::Generate;
@@ -28,6 +39,8 @@ struct CommandLine {
     BenchmarkOptions benchmark;
     std::string makeShape;  // --make-model; the folder to write is load.location.model
     int shardCount = 1;
+    std::optional<std::filesystem::path> perplexityPath;  // "-" is standard input
+    std::optional<Precision> referencePrecision;
     bool hasPrompt = false;                           // --prompt was given, perhaps empty
     std::optional<std::filesystem::path> promptFile;  // "-" is standard input; see prompt_file.h
     std::optional<std::filesystem::path> inspectPath;

@@ -48,20 +48,6 @@ std::string applySampler(const SamplerParameter& parameter, SamplerSettings& set
            ", not " + quoted(text);
 }
 
-std::string precisionKeys(const char* separator) {
-    std::string keys;
-    for (const PrecisionInfo& info : precisions())
-        keys += (keys.empty() ? "" : separator) + std::string(info.key);
-    return keys;
-}
-
-std::string parsePrecision(const std::string& text, Precision& precision) {
-    const auto found = precisionFromKey(text);
-    if (!found) return "takes one of " + precisionKeys(", ") + ", not " + quoted(text);
-    precision = *found;
-    return {};
-}
-
 std::string parseColor(const std::string& text, ColorMode& color) {
     if (text == "auto") {
         color = ColorMode::Auto;
@@ -278,6 +264,11 @@ void addInformationOptions(Options& options) {
     };
     addAction({"--list-devices"}, "List the devices that can compute. With --json as JSON.",
               TerminalAction::ListDevices);
+    addAction({"--cache"},
+              "List the quantised weights kept for the next start, with their sizes. "
+              "With --json as JSON.",
+              TerminalAction::ListCache);
+    addAction({"--clear-cache"}, "Delete them.", TerminalAction::ClearCache);
     addAction({"--version", "-v"}, "Print the version.", TerminalAction::Version);
     addAction({"--help", "-h"}, "Print this text.", TerminalAction::Help);
 }

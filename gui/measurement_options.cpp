@@ -27,6 +27,29 @@ void addCount(std::vector<CommandLineOption>& options, const char* name, std::st
          }});
 }
 
+void addPerplexityOptions(std::vector<CommandLineOption>& options) {
+    options.push_back(
+        {.names = {"--perplexity"},
+         .valueName = "FILE",
+         .group = kMeasurementGroup,
+         .help = "Measure how well the model predicts a text (the lower the better); - is "
+                 "standard input. With --json as JSON.",
+         .needsNoWindow = true,
+         .apply = [](CommandLine& line, const std::string& value) {
+             std::string problem = parsePath(value, line.perplexityPath.emplace());
+             return problem.empty() ? setAction(line, TerminalAction::Perplexity) : problem;
+         }});
+    options.push_back({.names = {"--reference"},
+                       .valueName = precisionKeys("|"),
+                       .group = kMeasurementGroup,
+                       .help = "With --perplexity: also how far the predictions are from those of "
+                               "the model in this precision. Loads it twice.",
+                       .terminalOnly = true,
+                       .apply = [](CommandLine& line, const std::string& value) {
+                           return parsePrecision(value, line.referencePrecision.emplace());
+                       }});
+}
+
 void addMakeModelOptions(std::vector<CommandLineOption>& options) {
     std::string names;
     for (const NamedShape& named : namedShapes())
@@ -92,6 +115,7 @@ void addMeasurementOptions(std::vector<CommandLineOption>& options) {
                            return parseWhole(value, 1, kMostRepetitions,
                                              line.benchmark.repetitions);
                        }});
+    addPerplexityOptions(options);
     addMakeModelOptions(options);
 }
 

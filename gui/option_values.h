@@ -35,6 +35,9 @@ std::string parseWhole(const std::string& text, Integer minimum, Integer maximum
 
 std::string parsePath(const std::string& text, std::filesystem::path& path);
 
+std::string precisionKeys(const char* separator);  // all of them
+std::string parsePrecision(const std::string& text, Precision& precision);
+
 // Exactly one action; --headless is none by itself, it only chooses the terminal.
 std::string setAction(CommandLine& commandLine, TerminalAction action);
 

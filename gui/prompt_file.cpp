@@ -24,7 +24,7 @@ struct OpenFile {
 Error readError(const std::string& name) {
     const int code = errno;
     return {code == ENOENT || code == ENOTDIR ? ErrorCode::NotFound : ErrorCode::Io,
-            std::string("Cannot read the prompt: ") + std::strerror(code) + ".", name};
+            std::string("Cannot read the text: ") + std::strerror(code) + ".", name};
 }
 
 }  // namespace

@@ -2,10 +2,10 @@
 
 #include <exception>
 
-#include "gui/demo_model.h"
 #include "gui/terminal/exit_code.h"
 #include "gui/terminal/interrupt_watcher.h"
 #include "gui/terminal/json_object.h"
+#include "gui/terminal/load_request.h"
 #include "gui/terminal/output.h"
 #include "gui/terminal/text_table.h"
 
@@ -18,16 +18,8 @@ struct Measured {
 };
 
 Result<Measured> measure(const CommandLine& commandLine, std::stop_token stop) {
-    LoadRequest load = commandLine.load;
+    QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine));
     load.needsTokenizer = !commandLine.benchmark.promptText.empty();
-    if (!commandLine.hasModel) {
-        const auto demo = demoModelFolder();
-        if (!demo)
-            return Error{ErrorCode::NotFound,
-                         "The demo model was not found; name a model with --model PATH.",
-                         {}};
-        load.location.model = *demo;
-    }
     QLLAMA_TRY(const auto model, loadModel(load, {}, stop));
     QLLAMA_TRY(BenchmarkReport report, benchmark(*model, commandLine.benchmark, {}, stop));
     return Measured{model->info, std::move(report)};

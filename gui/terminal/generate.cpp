@@ -6,10 +6,10 @@
 #include <exception>
 #include <random>
 
-#include "gui/demo_model.h"
 #include "gui/prompt_file.h"
 #include "gui/terminal/exit_code.h"
 #include "gui/terminal/interrupt_watcher.h"
+#include "gui/terminal/load_request.h"
 #include "gui/terminal/npy_file.h"
 #include "gui/terminal/output.h"
 #include "gui/terminal/reporter.h"
@@ -116,14 +116,12 @@ int runGenerate(const CommandLine& given) {
     const Result<void> completed = complete(commandLine);
     const auto reporter = createReporter(commandLine, output);
     if (!completed) return report(completed.error(), *reporter, output);
-    if (!commandLine.hasModel) {
-        const auto demo = demoModelFolder();
-        if (!demo) {
-            reporter->failed("The demo model was not found: name a model with --model PATH.");
-            return kExitUsage;
-        }
-        commandLine.load.location.model = *demo;
+    const Result<LoadRequest> load = completeLoadRequest(commandLine);
+    if (!load) {
+        reporter->failed(load.error().text());
+        return kExitUsage;
     }
+    commandLine.load = load.value();
     const InterruptWatcher watcher(stop);
     return report(generateCatching(commandLine, *reporter, stop.get_token()), *reporter, output);
 }

@@ -8,6 +8,8 @@
 #include "gui/terminal/json_object.h"
 #include "gui/terminal/make_model.h"
 #include "gui/terminal/output.h"
+#include "gui/terminal/perplexity.h"
+#include "gui/terminal/weight_cache.h"
 
 namespace qllama {
 namespace {
@@ -43,6 +45,12 @@ int runTerminal(int argc, char** argv) {
             return runBenchmark(commandLine);
         case TerminalAction::MakeModel:
             return runMakeModel(commandLine);
+        case TerminalAction::Perplexity:
+            return runPerplexity(commandLine);
+        case TerminalAction::ListCache:
+            return runListCache(commandLine);
+        case TerminalAction::ClearCache:
+            return runClearCache(commandLine);
         case TerminalAction::ListDevices:
             return runListDevices(commandLine);
         case TerminalAction::Version:

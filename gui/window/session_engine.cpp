@@ -1,6 +1,7 @@
 #include "gui/window/session_engine.h"
 
 #include "engine/backend/cpu/bandwidth_probe.h"
+#include "engine/quant/weight_cache.h"
 
 namespace qllama {
 namespace {
@@ -26,7 +27,9 @@ Result<ModelInfo> SessionEngine::load(const LoadRequest& request, const LoadProg
     if (stop.stop_requested()) return cancelledError();
     if (m_session) QLLAMA_CHECK(checkFiles(request.location, stop));
     m_session.reset();
-    QLLAMA_TRY(auto model, loadModel(request, progress, stop));
+    LoadRequest cached = request;
+    cached.weightCacheFolder = defaultWeightCacheFolder();
+    QLLAMA_TRY(auto model, loadModel(cached, progress, stop));
     ModelInfo info = model->info;
     m_session = std::make_unique<GenerationSession>(std::move(model));
     return info;

@@ -60,6 +60,7 @@ private slots:
     void bytesAreKept();
     void loneArgumentIsTheModel();
     void makesModels();
+    void measuresPerplexity();
     void choosesTheTerminal_data();
     void choosesTheTerminal();
     void helpNamesEveryOption();
@@ -253,6 +254,10 @@ void TestCommandLine::wrongUsage_data() {
     QTest::newRow("share, no number") << run + QStringList{"--percentage-to-gpu", "nan"} << "'nan'";
     QTest::newRow("shape") << QStringList{"--make-model", "huge", "dir"} << "'huge' is not known";
     QTest::newRow("no folder") << QStringList{"--make-model", "7b"} << "--make-model SHAPE DIR";
+    QTest::newRow("reference") << QStringList{"--perplexity", "f", "--reference", "f8"}
+                               << "source, f32, f16";
+    QTest::newRow("two requests") << QStringList{"--perplexity", "f", "--cache"}
+                                  << "cannot be combined";
     QTest::newRow("shards") << QStringList{"--make-model", "7b", "dir", "--shards", "0"}
                             << "from 1 to 64";
     QTest::newRow("color") << run + QStringList{"--color", "red"} << "auto, always or never";
@@ -302,6 +307,15 @@ void TestCommandLine::makesModels() {
     QCOMPARE(line.shardCount, 2);
 }
 
+void TestCommandLine::measuresPerplexity() {
+    const CommandLine line = parsed(
+        {"--perplexity", "text", "--model", "dir", "--precision", "q4", "--reference", "f16"});
+    QCOMPARE(line.action, TerminalAction::Perplexity);
+    QCOMPARE(line.perplexityPath->string(), std::string("text"));
+    QCOMPARE(line.load.precision, Precision::Q4);
+    QVERIFY(line.referencePrecision == Precision::F16);
+}
+
 void TestCommandLine::choosesTheTerminal_data() {
     QTest::addColumn<QStringList>("arguments");
     QTest::addColumn<bool>("terminal");
@@ -311,6 +325,9 @@ void TestCommandLine::choosesTheTerminal_data() {
     QTest::newRow("Qt's own option") << QStringList{"-platform", "offscreen"} << false;
     QTest::newRow("headless") << QStringList{"--headless", "--prompt", "a"} << true;
     QTest::newRow("inspect") << QStringList{"--inspect", "a"} << true;
+    QTest::newRow("perplexity") << QStringList{"--perplexity", "a"} << true;
+    QTest::newRow("cache") << QStringList{"--cache"} << true;
+    QTest::newRow("clear the cache") << QStringList{"--clear-cache"} << true;
     QTest::newRow("make a model") << QStringList{"--make-model", "7b", "a"} << true;
     QTest::newRow("devices") << QStringList{"--list-devices"} << true;
     QTest::newRow("help") << QStringList{"--help"} << true;

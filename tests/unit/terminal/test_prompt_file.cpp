@@ -35,7 +35,7 @@ void TestPromptFile::missingFileIsNamed() {
     const auto text = readPromptFile("/nonexistent/prompt.txt");
     QVERIFY(!text.ok());
     QVERIFY(text.error().code == ErrorCode::NotFound);
-    QCOMPARE(text.error().text(), std::string("Cannot read the prompt: No such file or directory. "
+    QCOMPARE(text.error().text(), std::string("Cannot read the text: No such file or directory. "
                                               "(/nonexistent/prompt.txt)"));
 }
 
