@@ -1,6 +1,6 @@
 // Times the weight products of a 1.1B layer (dim 2048, 32/4 heads, ffn 5632) on an OpenCL device and
 // on the CPU engine, in turns, so that a busy machine slows both. Prints the best of each.
-//   bench_opencl [DEVICE [ROUNDS]]
+//   bench_opencl [DEVICE [ROUNDS [PRECISION]]]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -25,7 +25,8 @@ struct Model {
     std::unique_ptr<Buffer> x, q, k, v, gate, up;
 };
 
-Model load(const std::string& device, const std::vector<CatalogTensor>& tensors, std::int64_t n) {
+Model load(const std::string& device, const std::vector<CatalogTensor>& tensors,
+           Precision precision, std::int64_t n) {
     Model model;
     auto backend = createBackend(device, {.threadCount = 2});
     if (!backend.ok()) {
@@ -35,7 +36,7 @@ Model load(const std::string& device, const std::vector<CatalogTensor>& tensors,
     model.backend = std::move(backend).value();
     for (const CatalogTensor& tensor : tensors)
         model.matrices.push_back(
-            std::move(model.backend->loadMatrix(tensor, Precision::Source, {})).value());
+            std::move(model.backend->loadMatrix(tensor, precision, {})).value());
     model.x = bufferOf(*model.backend, randomValues(n * kDim, 1, 0.1F));
     model.q = std::move(model.backend->createBuffer(n * kDim)).value();
     model.k = std::move(model.backend->createBuffer(n * kKvDim)).value();
@@ -71,6 +72,8 @@ double milliseconds(Model& model, std::int64_t n) {
 int main(int argc, char** argv) {
     const std::string device = argc > 1 ? argv[1] : "opencl:0";
     const int rounds = argc > 2 ? std::atoi(argv[2]) : 15;
+    const auto precision = precisionFromKey(argc > 3 ? argv[3] : "f16");
+    if (!precision) return 2;
     std::vector<CatalogTensor> tensors;
     double bytes = 0;
     const std::int64_t shapes[7][2] = {{kDim, kDim}, {kKvDim, kDim}, {kKvDim, kDim}, {kDim, kDim},
@@ -79,11 +82,11 @@ int main(int argc, char** argv) {
         for (const auto& shape : shapes) {
             tensors.push_back(tensorOf("w", {shape[0], shape[1]}, DType::F16,
                                        randomValues(shape[0] * shape[1], layer, 0.01F)));
-            bytes += static_cast<double>(shape[0] * shape[1] * 2);
+            bytes += static_cast<double>(matrixBytes(*precision, DType::F16, shape[0], shape[1]));
         }
     for (const std::int64_t n : {1, 32, 128}) {
-        Model cpu = load("cpu", tensors, n);
-        Model other = load(device, tensors, n);
+        Model cpu = load("cpu", tensors, *precision, n);
+        Model other = load(device, tensors, *precision, n);
         double best[2] = {1e30, 1e30};
         for (int round = 0; round < (n == 1 ? rounds : std::max(2, rounds / 5)); ++round) {
             best[0] = std::min(best[0], milliseconds(cpu, n));

@@ -92,6 +92,8 @@ Result<cl::Buffer> DeviceQueue::borrow(const std::byte* data, std::int64_t sizeB
 
 Result<Kernel> DeviceQueue::kernel(const std::string& file, const std::string& name,
                                    const std::string& options) {
+    // -w: compilers print warnings to the terminal, such as how vectors wider than the processor's
+    // are passed to functions that are inlined anyway.
     try {
         QLLAMA_TRY(auto built,
                    buildProgram({.context = m_context,
@@ -99,7 +101,7 @@ Result<Kernel> DeviceQueue::kernel(const std::string& file, const std::string& n
                                  .deviceText = m_text,
                                  .name = file,
                                  .source = kernelSource(file),
-                                 .options = "-cl-std=CL1.2 -cl-mad-enable -DLANES=" +
+                                 .options = "-cl-std=CL1.2 -cl-mad-enable -w -DLANES=" +
                                             std::to_string(m_vectorLanes) + " " + options}));
         Kernel kernel{name, cl::Kernel(built.program, name.c_str())};
         m_groupMultiple = std::max(

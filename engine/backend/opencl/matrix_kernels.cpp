@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <string>
+
+#include "engine/common/thread_pool.h"
 
 namespace qllama::opencl {
 namespace {
@@ -13,9 +16,8 @@ constexpr std::int64_t kUploadBytes = std::int64_t{16}
 // CPU form: shares of the rows for each core, so that one that is held up does not hold up all.
 constexpr std::int64_t kGroupsPerCore = 8;
 
-constexpr std::int64_t kMatvecRowsOfTeam = 2;  // ROWS in matvec_float_gpu.cl
-constexpr std::int64_t kTileOfItem = 4;        // EACH in matmul_float_gpu.cl
-constexpr std::int64_t kMatvecMatrices = 3;    // that one launch takes
+constexpr std::int64_t kTileOfItem = 4;      // EACH in matmul_*_gpu.cl
+constexpr std::int64_t kMatvecMatrices = 3;  // that one launch takes
 
 std::int64_t largestPowerOfTwo(std::int64_t limit) {
     std::int64_t power = 1;
@@ -53,10 +55,10 @@ std::vector<Segment> segmentsOf(std::span<const MatmulTask> tasks) {
     return segments;
 }
 
-Grid matvecGrid(const DeviceQueue& queue, const WeightKernels& kernels, std::int64_t rows) {
+Grid matvecGrid(const DeviceQueue& queue, const WeightKernels& kernels, std::int64_t tiles) {
     if (queue.form() == KernelForm::Cpu)
-        return {range(std::min(rows, queue.computeUnits() * kGroupsPerCore)), range(1)};
-    const std::int64_t groups = (rows + kernels.matvecRows - 1) / kernels.matvecRows;
+        return {range(std::min(tiles, queue.computeUnits() * kGroupsPerCore)), range(1)};
+    const std::int64_t groups = (tiles + kernels.matvecTiles - 1) / kernels.matvecTiles;
     return {range(groups * kernels.matvecLocal), range(kernels.matvecLocal)};
 }
 
@@ -66,24 +68,25 @@ void launchMatvec(DeviceQueue& queue, std::span<const Segment> segments, const c
     std::array<cl_int, kMatvecMatrices> rows{};
     std::array<cl_int, kMatvecMatrices> first{};
     cl_int accumulate = 0;
-    std::int64_t allRows = 0;
+    std::int64_t tiles = 0;
+    std::int64_t bytes = 0;
     for (std::size_t i = 0; i < three.size(); ++i) {
         three[i] = &segments[std::min(i, segments.size() - 1)];
         if (i >= segments.size()) continue;
         rows[i] = narrowed(three[i]->piece->rows);
         first[i] = narrowed(three[i]->piece->firstRow);
         if (three[i]->task->accumulate) accumulate |= 1 << i;
-        allRows += rows[i];
+        tiles += three[i]->matrix->kernels().format->tilesIn(rows[i]);
+        bytes += three[i]->matrix->bytesOf(rows[i]) + std::int64_t{rows[i]} * 4;
     }
     const ClMatrix& matrix = *segments.front().matrix;
     const auto out = [&three](std::size_t i) -> const cl::Buffer& {
         return memoryOf(*three[i]->task->out);
     };
-    queue.launch(matrix.kernels().matvec, matvecGrid(queue, matrix.kernels(), allRows),
-                 allRows * (matrix.rowBytes() + 4) + matrix.columns() * 4, three[0]->piece->memory,
-                 three[1]->piece->memory, three[2]->piece->memory, rows[0], rows[1], rows[2],
-                 out(0), out(1), out(2), first[0], first[1], first[2], accumulate,
-                 narrowed(matrix.columns()), x);
+    queue.launch(matrix.kernels().matvec, matvecGrid(queue, matrix.kernels(), tiles),
+                 bytes + matrix.columns() * 4, three[0]->piece->memory, three[1]->piece->memory,
+                 three[2]->piece->memory, rows[0], rows[1], rows[2], out(0), out(1), out(2),
+                 first[0], first[1], first[2], accumulate, narrowed(matrix.columns()), x);
 }
 
 void launchMatmul(DeviceQueue& queue, const Segment& segment, const cl::Buffer& x, std::int64_t n) {
@@ -100,35 +103,48 @@ void launchMatmul(DeviceQueue& queue, const Segment& segment, const cl::Buffer& 
         grid = {range((rows + tile - 1) / tile * side, (n + tile - 1) / tile * side),
                 range(side, side)};
     }
-    queue.launch(kernels.matmul, grid, rows * matrix.rowBytes() + n * (rows + matrix.columns()) * 4,
+    queue.launch(kernels.matmul, grid, matrix.bytesOf(rows) + n * (rows + matrix.columns()) * 4,
                  segment.piece->memory, narrowed(rows), narrowed(matrix.columns()), x, narrowed(n),
                  memoryOf(*segment.task->out), narrowed(matrix.rows()),
                  narrowed(segment.piece->firstRow), cl_int{segment.task->accumulate});
 }
 
-// The rows of one piece, from the file or converted, a block at a time.
+// Converts tiles [first, first + count) on all cores.
+void pack(const WeightFormat& format, const CatalogTensor& tensor, std::int64_t first,
+          std::int64_t count, ThreadPool& pool, std::byte* target) {
+    const std::int64_t tileBytes = format.tileBytes(tensor.shape.back());
+    std::atomic<std::int64_t> next{0};
+    pool.run([&](int) {
+        std::vector<float> wide;
+        for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
+            format.packTile(tensor, first + i, target + i * tileBytes, wide);
+    });
+}
+
+// The tiles of one piece, from the file or converted, a block at a time.
 Result<void> upload(DeviceQueue& queue, const WeightFormat& format, const CatalogTensor& tensor,
                     const MatrixPiece& piece, const std::stop_token& stop) {
-    const std::int64_t rowBytes = format.rowBytes(tensor.shape.back());
-    const std::int64_t block = std::max<std::int64_t>(1, kUploadBytes / rowBytes);
+    const std::int64_t tileBytes = format.tileBytes(tensor.shape.back());
+    const std::int64_t block = std::max<std::int64_t>(1, kUploadBytes / tileBytes);
+    const std::int64_t tiles = format.tilesIn(piece.rows);
+    const std::int64_t firstTile = piece.firstRow / format.tileRows;
     const bool asStored = format.isStoredSo(tensor);
+    ThreadPool pool(asStored ? 1 : physicalCoreCount());
     std::vector<std::byte> staged;
-    std::vector<float> wide;
-    for (std::int64_t done = 0; done < piece.rows && !queue.failed(); done += block) {
+    for (std::int64_t done = 0; done < tiles && !queue.failed(); done += block) {
         if (stop.stop_requested()) return cancelledError();
-        const std::int64_t rows = std::min(block, piece.rows - done);
-        const std::int64_t row = piece.firstRow + done;
+        const std::int64_t count = std::min(block, tiles - done);
         const std::byte* source = nullptr;
         if (asStored) {
-            source = tensor.parts.front().data() + row * rowBytes;
+            source = tensor.parts.front().data() + (firstTile + done) * tileBytes;
         } else {
-            staged.resize(static_cast<std::size_t>(rows * rowBytes));
-            for (std::int64_t i = 0; i < rows; ++i)
-                format.packRow(tensor, row + i, staged.data() + i * rowBytes, wide);
+            staged.resize(static_cast<std::size_t>(count * tileBytes));
+            pack(format, tensor, firstTile + done, count, pool, staged.data());
             source = staged.data();
         }
-        queue.write(piece.memory, done * rowBytes, source, rows * rowBytes);
+        queue.write(piece.memory, done * tileBytes, source, count * tileBytes);
     }
+    tensor.releasePages();
     return queue.takeFailure();
 }
 
@@ -151,7 +167,7 @@ Result<std::unique_ptr<WeightKernels>> compileWeightKernels(DeviceQueue& queue,
         std::min(largestPowerOfTwo(queue.largestWorkGroup()),
                  std::clamp<std::int64_t>(largestPowerOfTwo(queue.groupMultiple()), 32, 64));
     kernels->matvecLocal = std::min(largestPowerOfTwo(queue.largestWorkGroup()), 4 * team);
-    kernels->matvecRows = kernels->matvecLocal / team * kMatvecRowsOfTeam;
+    kernels->matvecTiles = kernels->matvecLocal / team * format.tilesOfTeam;
     QLLAMA_TRY(kernels->matvec,
                queue.kernel("matvec_" + family + suffix, "matvec",
                             options + " -DLOCAL=" + std::to_string(kernels->matvecLocal) +
@@ -168,21 +184,23 @@ Result<std::unique_ptr<WeightKernels>> compileWeightKernels(DeviceQueue& queue,
 Result<std::unique_ptr<Matrix>> loadMatrix(DeviceQueue& queue, WeightKernels& kernels,
                                            const CatalogTensor& tensor, std::stop_token stop) {
     const WeightFormat& format = *kernels.format;
-    const MatrixFacts facts{tensor.shape.front(), tensor.shape.back(),
-                            format.rowBytes(tensor.shape.back())};
+    const MatrixFacts facts{.rows = tensor.shape.front(),
+                            .columns = tensor.shape.back(),
+                            .tileRows = format.tileRows,
+                            .tileBytes = format.tileBytes(tensor.shape.back())};
     // The processor itself reads the weights where the file is mapped.
     const bool borrowed = queue.info().isHostProcessor && format.isStoredSo(tensor);
-    const std::int64_t rowsOfPiece = std::clamp<std::int64_t>(
-        queue.largestAllocation() / facts.rowBytes, 1, std::max<std::int64_t>(1, facts.rows));
+    const std::int64_t rowsOfPiece =
+        std::max<std::int64_t>(1, queue.largestAllocation() / facts.tileBytes) * facts.tileRows;
     std::vector<MatrixPiece> pieces;
     for (std::int64_t row = 0; row < facts.rows; row += rowsOfPiece) {
         if (stop.stop_requested()) return cancelledError();
         MatrixPiece piece{{}, row, std::min(rowsOfPiece, facts.rows - row)};
-        const std::int64_t bytes = piece.rows * facts.rowBytes;
+        const std::int64_t bytes = format.tilesIn(piece.rows) * facts.tileBytes;
         if (borrowed) {
-            QLLAMA_TRY(piece.memory,
-                       queue.borrow(tensor.parts.front().data() + row * facts.rowBytes, bytes,
-                                    "the weights"));
+            QLLAMA_TRY(piece.memory, queue.borrow(tensor.parts.front().data() +
+                                                      row / facts.tileRows * facts.tileBytes,
+                                                  bytes, "the weights"));
         } else {
             QLLAMA_TRY(piece.memory, queue.allocate(bytes, false, "the weights"));
             QLLAMA_CHECK(upload(queue, format, tensor, piece, stop));
@@ -198,7 +216,7 @@ void embed(DeviceQueue& queue, const ClMatrix& table, const cl::Buffer& tokens, 
            const cl::Buffer& x) {
     for (const MatrixPiece& piece : table.pieces())
         queue.launch(table.kernels().embed, {range(table.columns(), n)},
-                     n * (table.rowBytes() + table.columns() * 4), piece.memory,
+                     n * (table.bytesOf(1) + table.columns() * 4), piece.memory,
                      narrowed(piece.firstRow), narrowed(piece.rows), narrowed(table.columns()),
                      tokens, x);
 }

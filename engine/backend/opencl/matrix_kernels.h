@@ -15,8 +15,8 @@ struct WeightKernels {
     Kernel embed;
     Kernel matvec;
     Kernel matmul;
-    std::int64_t matvecLocal = 1;  // items of a work-group, and rows that it computes
-    std::int64_t matvecRows = 0;
+    std::int64_t matvecLocal = 1;  // items of a work-group, and tiles that it computes
+    std::int64_t matvecTiles = 1;
     std::int64_t matmulSide = 0;  // GPU form: items along each side of a work-group
 };
 

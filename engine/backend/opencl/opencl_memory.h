@@ -35,7 +35,8 @@ struct MatrixPiece {
 struct MatrixFacts {
     std::int64_t rows = 0;
     std::int64_t columns = 0;
-    std::int64_t rowBytes = 0;
+    std::int64_t tileRows = 1;  // whole tiles are stored; see WeightFormat
+    std::int64_t tileBytes = 0;
 };
 
 class ClMatrix final : public Matrix {
@@ -48,10 +49,10 @@ public:
           m_pieces(std::move(pieces)) {}
     [[nodiscard]] std::int64_t rows() const override { return m_facts.rows; }
     [[nodiscard]] std::int64_t columns() const override { return m_facts.columns; }
-    [[nodiscard]] std::int64_t sizeBytes() const override {
-        return m_facts.rows * m_facts.rowBytes;
+    [[nodiscard]] std::int64_t sizeBytes() const override { return bytesOf(m_facts.rows); }
+    [[nodiscard]] std::int64_t bytesOf(std::int64_t rows) const {
+        return (rows + m_facts.tileRows - 1) / m_facts.tileRows * m_facts.tileBytes;
     }
-    [[nodiscard]] std::int64_t rowBytes() const { return m_facts.rowBytes; }
     [[nodiscard]] WeightKernels& kernels() const { return *m_kernels; }
     [[nodiscard]] const std::vector<MatrixPiece>& pieces() const { return m_pieces; }
 

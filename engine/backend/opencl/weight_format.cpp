@@ -1,7 +1,8 @@
 #include "engine/backend/opencl/weight_format.h"
 
-#include <string>
+#include <algorithm>
 
+#include "engine/backend/cpu/kernels/quantize_kernels.h"
 #include "engine/backend/cpu/kernels/row_kernels.h"
 
 namespace qllama::opencl {
@@ -33,31 +34,73 @@ bool isStoredAsFloat(const CatalogTensor& tensor) {
 
 template <DType kType>
 constexpr WeightFormat floatFormat(std::string_view name, std::string_view options) {
-    return {
-        name, "float", options, floatRowBytes<kType>, packFloatRow<kType>, isStoredAsFloat<kType>};
+    return {.name = name,
+            .family = "float",
+            .options = options,
+            .tileRows = 1,
+            .tilesOfTeam = 2,  // ROWS in matvec_float_gpu.cl
+            .tileBytes = floatRowBytes<kType>,
+            .packTile = packFloatRow<kType>,
+            .isStoredSo = isStoredAsFloat<kType>};
 }
 
-struct FormatRow {
-    DType dtype;
-    WeightFormat format;
-};
+std::int64_t blocksOf(std::int64_t columns) {
+    return (columns + kBlockColumns - 1) / kBlockColumns;
+}
 
-constexpr FormatRow kFormats[] = {
-    {DType::F16, floatFormat<DType::F16>("f16", "-DWEIGHT=16")},
-    {DType::BF16, floatFormat<DType::BF16>("bf16", "-DWEIGHT=17")},
-    {DType::F32, floatFormat<DType::F32>("f32", "-DWEIGHT=32")},
+// The blocks of quant_format.h, then the factors of the tile's rows where there are any.
+template <QuantFormat kFormat>
+std::int64_t quantTileBytes(std::int64_t columns) {
+    const QuantFormatInfo& info = infoOf(kFormat);
+    return blocksOf(columns) * info.blockBytes + (info.hasRowFactors ? kTileRows * 8 : 0);
+}
+
+template <QuantFormat kFormat>
+void packQuantTile(const CatalogTensor& tensor, std::int64_t tile, std::byte* target,
+                   std::vector<float>& wide) {
+    const std::int64_t columns = tensor.shape.back();
+    const std::int64_t stride = blocksOf(columns) * kBlockColumns;
+    wide.assign(static_cast<std::size_t>(kTileRows * stride), 0.0F);
+    const std::int64_t first = tile * kTileRows;
+    const std::int64_t rows = std::min(kTileRows, tensor.shape.front() - first);
+    for (std::int64_t lane = 0; lane < rows; ++lane)
+        tensor.readRow(first + lane,
+                       {wide.data() + lane * stride, static_cast<std::size_t>(columns)});
+    std::byte* factors = target + blocksOf(columns) * infoOf(kFormat).blockBytes;
+    cpu::quantizeTile(kFormat, wide.data(), stride, columns, target,
+                      infoOf(kFormat).hasRowFactors ? reinterpret_cast<float*>(factors) : nullptr);
+}
+
+template <QuantFormat kFormat>
+constexpr WeightFormat quantFormatRow(std::string_view name, std::string_view options) {
+    return {.name = name,
+            .family = "tiles",
+            .options = options,
+            .tileRows = kTileRows,
+            .tilesOfTeam = 1,
+            .tileBytes = quantTileBytes<kFormat>,
+            .packTile = packQuantTile<kFormat>,
+            .isStoredSo = [](const CatalogTensor&) { return false; }};
+}
+
+constexpr WeightFormat kFormats[] = {
+    floatFormat<DType::F16>("f16", "-DWEIGHT=16"),
+    floatFormat<DType::BF16>("bf16", "-DWEIGHT=17"),
+    floatFormat<DType::F32>("f32", "-DWEIGHT=32"),
+    quantFormatRow<QuantFormat::Q8>("q8", "-DBITS=8"),
+    quantFormatRow<QuantFormat::Q4>("q4", "-DBITS=4"),
 };
 
 }  // namespace
 
 Result<const WeightFormat*> weightFormatFor(const CatalogTensor& tensor, Precision precision) {
-    if (const auto dtype = rowDType(precision, tensor.dtype))
-        for (const FormatRow& row : kFormats)
-            if (row.dtype == *dtype) return &row.format;
+    const auto dtype = rowDType(precision, tensor.dtype);
+    const std::string_view name = dtype ? nameOf(*dtype) : keyOf(precision);
+    for (const WeightFormat& format : kFormats)
+        if (format.name == name) return &format;
     return Error{ErrorCode::Unsupported,
-                 "OpenCL devices do not take weights in the precision " +
-                     std::string(keyOf(precision)) +
-                     ". Choose f16, bf16 or f32, or the device cpu.",
+                 "OpenCL devices do not take weights in the precision " + std::string(name) +
+                     ". Choose f16, or the device cpu.",
                  tensor.name};
 }
 

@@ -19,12 +19,18 @@ struct WeightFormat {
     // kernels/embed_<family>.cl, matvec_<family>_{cpu,gpu}.cl, matmul_<family>_{cpu,gpu}.cl
     std::string_view family;
     std::string_view options;  // for compiling them
-    std::int64_t (*rowBytes)(std::int64_t columns);
-    // Puts row `row` of the tensor into `target` [rowBytes]; `wide` is scratch.
-    void (*packRow)(const CatalogTensor& tensor, std::int64_t row, std::byte* target,
-                    std::vector<float>& wide);
+    std::int64_t tileRows;  // rows that are stored together; a matrix is a sequence of such tiles
+    std::int64_t tilesOfTeam;  // that one team of the GPU form's matvec takes
+    std::int64_t (*tileBytes)(std::int64_t columns);
+    // Puts the rows of one tile into `target` [tileBytes]; `wide` is scratch.
+    void (*packTile)(const CatalogTensor& tensor, std::int64_t tile, std::byte* target,
+                     std::vector<float>& wide);
     // True when the bytes of the file are already this format (and the tensor lies in one piece).
     bool (*isStoredSo)(const CatalogTensor& tensor);
+
+    [[nodiscard]] std::int64_t tilesIn(std::int64_t rows) const {
+        return (rows + tileRows - 1) / tileRows;
+    }
 };
 
 // What a tensor becomes when loaded with `precision`; Unsupported where no row has that.

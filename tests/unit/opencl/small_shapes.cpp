@@ -37,6 +37,21 @@ void checkMatmul(Backend& backend, Backend& reference) {
         }
 }
 
+void checkQuantisedMatmul(Backend& backend, Backend& reference) {
+    constexpr std::int64_t kRows = 21;
+    constexpr std::int64_t kColumns = 43;
+    for (const Precision precision : {Precision::Q8, Precision::Q4})
+        for (const std::int64_t n : {1, 7}) {
+            const auto weights = tensorOf("w", {kRows, kColumns}, DType::F32,
+                                          randomValues(kRows * kColumns, 11, 1.0F));
+            const auto x = randomValues(n * kColumns, 12, 1.0F);
+            const auto before = randomValues(n * kRows, 13, 1.0F);
+            expectClose("quantised matmul", multiply(backend, weights, x, before, n, precision),
+                        multiply(reference, weights, x, before, n, precision),
+                        kUnit * kColumns * kColumns * 2);
+        }
+}
+
 void checkAttention(Backend& backend, Backend& reference) {
     for (const AttentionCase& test : {AttentionCase{{4, 2, 6}, 34, 3, KvPrecision::F16},
                                       AttentionCase{{2, 2, 10}, 0, 2, KvPrecision::F32},
@@ -73,6 +88,7 @@ int main(int argc, char** argv) {
             return 1;
         }
         checkMatmul(*backend.value(), *reference);
+        checkQuantisedMatmul(*backend.value(), *reference);
         checkAttention(*backend.value(), *reference);
         expectClose("elementwise", elementwise(*backend.value()), elementwise(*reference),
                     64.0F * kUnit);

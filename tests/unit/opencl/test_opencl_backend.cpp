@@ -54,6 +54,8 @@ private slots:
     void initTestCase();
     void matmulAgreesWithPlainLoop_data();
     void matmulAgreesWithPlainLoop();
+    void quantisedMatmulAgreesWithPlainLoop_data();
+    void quantisedMatmulAgreesWithPlainLoop();
     void severalMatricesInOneCall();
     void matrixLargerThanAnAllocation();
     void attentionAgreesWithPlainLoop_data();
@@ -144,6 +146,50 @@ void TestOpenClBackend::matmulAgreesWithPlainLoop() {
         kUnit * 32.0F;
     const float difference = largestDifference(multiply(*backend, weights, x, before, n),
                                                multiply(*reference, weights, x, before, n));
+    QVERIFY2(difference <= bound, qPrintable(QString("%1 > %2").arg(difference).arg(bound)));
+}
+
+void TestOpenClBackend::quantisedMatmulAgreesWithPlainLoop_data() {
+    QTest::addColumn<int>("target");
+    QTest::addColumn<int>("precision");
+    QTest::addColumn<int>("rows");
+    QTest::addColumn<int>("columns");
+    QTest::addColumn<int>("n");
+    const int shapes[][3] = {{1, 1, 1},     {17, 33, 1},   {16, 32, 2},   {64, 256, 1},
+                             {65, 515, 31}, {130, 530, 1}, {31, 530, 130}};
+    forEachTarget([&](int target, const char* name) {
+        for (const Precision precision : {Precision::Q8, Precision::Q4})
+            for (const auto& shape : shapes)
+                QTest::addRow("%s %s %dx%d n=%d", name, std::string(keyOf(precision)).c_str(),
+                              shape[0], shape[1], shape[2])
+                    << target << static_cast<int>(precision) << shape[0] << shape[1] << shape[2];
+    });
+}
+
+void TestOpenClBackend::quantisedMatmulAgreesWithPlainLoop() {
+    QFETCH(int, target);
+    QFETCH(int, precision);
+    QFETCH(int, rows);
+    QFETCH(int, columns);
+    QFETCH(int, n);
+    const auto form = static_cast<Precision>(precision);
+    // Pieces of a few tiles.
+    const std::int64_t largest =
+        std::max<std::int64_t>({matrixBytes(form, DType::F16, 32, columns),
+                                std::int64_t{n} * rows * 4, std::int64_t{n} * columns * 4});
+    const auto backend = open(m_targets[static_cast<std::size_t>(target)], largest);
+    QVERIFY(backend);
+    const auto weights =
+        tensorOf("w", {rows, columns}, DType::F16, randomValues(rows * columns, 11, 1.0F));
+    const auto x = randomValues(std::int64_t{n} * columns, 12, 1.0F);
+    const auto before = randomValues(std::int64_t{n} * rows, 13, 1.0F);
+    const auto reference = createReferenceBackend();
+    // As for plain rows; scaling after the sum rounds once or twice more for each block.
+    const float bound =
+        kUnit * static_cast<float>(columns + 64) * 0.7F * static_cast<float>(columns) +
+        kUnit * 64.0F;
+    const float difference = largestDifference(multiply(*backend, weights, x, before, n, form),
+                                               multiply(*reference, weights, x, before, n, form));
     QVERIFY2(difference <= bound, qPrintable(QString("%1 > %2").arg(difference).arg(bound)));
 }
 
@@ -322,6 +368,19 @@ void TestOpenClBackend::precisionConversionRoundsOnce() {
         for (std::size_t i = 0; i < rows.size(); ++i) {
             const auto row = static_cast<std::size_t>(tokens[i / 19]);
             QCOMPARE(rows[i], halfToFloat(floatToHalf(values[row * 19 + i % 19])));
+        }
+        for (const Precision precision : {Precision::Q8, Precision::Q4}) {
+            const auto reference = createReferenceBackend();
+            std::vector<float> results[2];
+            Backend* const both[] = {backend.get(), reference.get()};
+            for (int side = 0; side < 2; ++side) {
+                auto table = both[side]->loadMatrix(weights, precision, {});
+                QVERIFY(table.ok());
+                const auto embedded = bufferOf(*both[side], std::vector<float>(3 * 19));
+                both[side]->embed(*table.value(), tokens, *embedded);
+                results[side] = readAll(*both[side], *embedded, 3 * 19);
+            }
+            QVERIFY(largestDifference(results[0], results[1]) <= 16.0F * kUnit);
         }
     }
 }
