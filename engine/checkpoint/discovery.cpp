@@ -189,9 +189,9 @@ Result<void> locateParams(const CheckpointLocation& location, CheckpointFiles& f
     }
     return Error{ErrorCode::NotFound,
                  "params.json is missing beside the weights. It comes with the model and says its "
-                 "width and number of layers; put it there (in the terminal, --params can name "
-                 "another place).",
-                 files.folder.string()};
+                 "width and number of layers; put it there, or say where it is (in the terminal "
+                 "with --params).",
+                 (files.folder / kParamsName).string()};
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct StageWeights {
 struct LoadProgress {
     std::int64_t doneBytes = 0;
     std::int64_t totalBytes = 0;
+    bool isQuantising = false;  // the weights are made smaller, not only brought into memory
 };
 using LoadProgressSink = std::function<void(const LoadProgress&)>;
 

@@ -108,6 +108,7 @@ private:
             m_sink.promptProgress(static_cast<std::int64_t>(reused) + done,
                                   static_cast<std::int64_t>(m_history.size()));
         };
+        report(0);
         const std::span<const TokenId> fresh = std::span(m_history).subspan(reused);
         const Result<void> evaluated = m_model.transformer->forward(fresh, report, m_stop);
         remember();

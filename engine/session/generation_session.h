@@ -16,6 +16,7 @@ class GenerationSink {
 public:
     virtual ~GenerationSink() = default;
     virtual void promptStarted(std::int64_t tokenCount, std::uint64_t seed) = 0;
+    // First with the tokens that are known from an earlier request.
     virtual void promptProgress(std::int64_t doneTokens, std::int64_t totalTokens) = 0;
     virtual void promptDone(const PromptStatistics& statistics) = 0;
     virtual void tokenReady(const TokenChunk& chunk) = 0;

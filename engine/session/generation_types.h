@@ -35,7 +35,9 @@ struct TokenChunk {
     float probability = 0;
     std::vector<Candidate> candidates;
     std::vector<std::string> candidateTexts;  // the same tokens as text, for display
-    double ms = 0;  // wall time of this token: forward pass, sampling and decoding
+    // Wall time of this token: forward pass, sampling and decoding; the first one's is counted from
+    // the request.
+    double ms = 0;
 };
 
 struct PromptStatistics {

@@ -148,7 +148,12 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     QLLAMA_TRY(const auto cache,
                openWeightCache(request, wanted.placement.devices, checkpoint, stop));
     wanted.options.quantized = cache;
-    QLLAMA_TRY(Pipeline pipeline, loadPipeline(wanted, checkpoint, progress, stop));
+    const bool isQuantising = quantFormat(request.precision) && !(cache && cache->wasFound());
+    const auto report = [&progress, isQuantising](LoadProgress done) {
+        done.isQuantising = isQuantising;
+        if (progress) progress(done);
+    };
+    QLLAMA_TRY(Pipeline pipeline, loadPipeline(wanted, checkpoint, report, stop));
     model->backends = std::move(pipeline.backends);
     model->transformer = std::move(pipeline.transformer);
     model->info.placement = std::move(pipeline.plan);

@@ -1,10 +1,10 @@
 #include "gui/window/activity_bar.h"
 
 #include <QHBoxLayout>
-#include <QLabel>
 #include <QProgressBar>
 #include <QToolButton>
 
+#include "gui/window/elided_label.h"
 #include "gui/window/symbolic_icon.h"
 
 namespace qllama {
@@ -17,11 +17,10 @@ constexpr int kSteps = 1000;
 
 ActivityBar::ActivityBar(QWidget* parent)
     : QWidget(parent),
-      m_label(new QLabel(this)),
+      m_label(new ElidedLabel(this)),
       m_bar(new QProgressBar(this)),
       m_cancel(new QToolButton(this)) {
     setObjectName(QStringLiteral("activityBar"));
-    m_label->setTextFormat(Qt::PlainText);
     m_bar->setTextVisible(false);
     m_bar->setMaximumHeight(8);
     m_bar->setMinimumWidth(60);

@@ -4,11 +4,12 @@
 #include <QTimer>
 #include <QWidget>
 
-class QLabel;
 class QProgressBar;
 class QToolButton;
 
 namespace qllama {
+
+class ElidedLabel;
 
 // Keeps its place in the layout when there is nothing to show. What is over in less than a blink
 // is never shown at all.
@@ -31,7 +32,7 @@ private:
 
     QTimer m_delay;
     QString m_currentText;
-    QLabel* m_label;
+    ElidedLabel* m_label;
     QProgressBar* m_bar;
     QToolButton* m_cancel;
 };

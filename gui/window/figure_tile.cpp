@@ -16,7 +16,10 @@ FigureTile::FigureTile(const QString& caption, const QString& toolTip, const QSt
     strong.setPointSizeF(strong.pointSizeF() * 1.1);
     m_value->setFont(strong);
     m_value->setTextFormat(Qt::PlainText);
-    m_value->setFixedWidth(QFontMetrics(strong).horizontalAdvance(widest));
+    const int width = QFontMetrics(strong).horizontalAdvance(widest);
+    m_value->setFixedWidth(width);
+    m_caption->setTextFormat(Qt::PlainText);
+    m_caption->setFixedWidth(qMax(width, QFontMetrics(small).horizontalAdvance(caption)));
     m_value->setFixedHeight(QFontMetrics(strong).height());
     m_value->setAccessibleDescription(caption);
     setToolTip(toolTip);
@@ -31,6 +34,12 @@ FigureTile::FigureTile(const QString& caption, const QString& toolTip, const QSt
 void FigureTile::setValue(const QString& value) {
     const QString shown = value.isEmpty() ? QStringLiteral("–") : value;
     if (m_value->text() != shown) m_value->setText(shown);
+}
+
+void FigureTile::setCaption(const QString& caption) {
+    if (m_caption->text() == caption) return;
+    m_caption->setText(caption);
+    m_value->setAccessibleDescription(caption);
 }
 
 QString FigureTile::caption() const {

@@ -1,4 +1,4 @@
-// One figure with its caption. Takes a new value without a new layout, since values change often.
+// One figure with its caption. Takes new texts without a new layout, since they change often.
 #pragma once
 
 #include <QWidget>
@@ -11,11 +11,12 @@ class FigureTile : public QWidget {
     Q_OBJECT
 
 public:
-    // `widest`: a text as wide as any value will be.
+    // `widest`: a text as wide as any value or caption will be.
     FigureTile(const QString& caption, const QString& toolTip, const QString& widest,
                QWidget* parent = nullptr);
 
     void setValue(const QString& value);  // empty: a dash
+    void setCaption(const QString& caption);
     [[nodiscard]] QString value() const;
     [[nodiscard]] QString caption() const;
 

@@ -9,6 +9,7 @@
 #include "engine/backend/precision.h"
 #include "engine/common/thread_pool.h"
 #include "gui/window/calm_boxes.h"
+#include "gui/window/text.h"
 
 namespace qllama {
 namespace {
@@ -44,7 +45,8 @@ void LoadPanel::setupFields() {
     m_precision->setAccessibleName(tr("Precision"));
     m_precision->setToolTip(tr("The form in which the weights are kept in memory"));
     for (const PrecisionInfo& info : precisions()) {
-        m_precision->addItem(translated(info.label), static_cast<int>(info.precision));
+        m_precision->addItem(tr("%1 (%2)").arg(translated(info.label), toQString(info.key)),
+                             static_cast<int>(info.precision));
         m_precision->setItemData(m_precision->count() - 1, translated(info.help), Qt::ToolTipRole);
     }
     m_precision->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);

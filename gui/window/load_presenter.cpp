@@ -20,6 +20,11 @@ bool isMissingTokenizer(const Error& error) {
     return error.code == ErrorCode::NotFound && error.where == "tokenizer.model";
 }
 
+bool isMissingParams(const Error& error) {
+    return error.code == ErrorCode::NotFound &&
+           std::filesystem::path(error.where).filename() == "params.json";
+}
+
 QString sentences(const std::vector<std::string>& notes) {
     QStringList lines;
     for (const std::string& note : notes)
@@ -78,10 +83,20 @@ void LoadPresenter::chooseTokenizer() {
                            });
 }
 
+void LoadPresenter::chooseParams() {
+    m_parts.files.openFile(m_parts.picker.window(), tr("Choose the Model's params.json"),
+                           tr("Parameters (*.json);;All files (*)"), [this](const QString& path) {
+                               CheckpointLocation location = m_location;
+                               location.params = toPath(path);
+                               load(location);
+                           });
+}
+
 LoadRequest LoadPresenter::request() const {
     LoadRequest request;
     request.location = m_location;
     request.device = m_parts.devices.current().toStdString();
+    request.weightCacheFolder = m_parts.weightCacheFolder;
     m_parts.panel.writeTo(request);
     return request;
 }
@@ -89,9 +104,10 @@ LoadRequest LoadPresenter::request() const {
 void LoadPresenter::showProgress(const LoadProgress& progress) {
     const QString name = displayName(m_running.location);
     if (progress.totalBytes <= 0) return;
+    const QString what =
+        progress.isQuantising ? tr("Quantising %1: %2 of %3") : tr("Loading %1: %2 of %3");
     m_parts.activity.showActivity(
-        tr("Loading %1: %2 of %3")
-            .arg(name, QLocale().formattedDataSize(progress.doneBytes),
+        what.arg(name, QLocale().formattedDataSize(progress.doneBytes),
                  QLocale().formattedDataSize(progress.totalBytes)),
         static_cast<double>(progress.doneBytes) / static_cast<double>(progress.totalBytes));
 }
@@ -138,6 +154,13 @@ void LoadPresenter::offerHelp(const Error& error, Message& message) {
         message.action = [this, location] {
             m_location = location;
             chooseTokenizer();
+        };
+    } else if (isMissingParams(error)) {
+        message.kind = Message::Kind::Warning;
+        message.actionText = tr("Choose params.json…");
+        message.action = [this, location] {
+            m_location = location;
+            chooseParams();
         };
     } else if (error.code == ErrorCode::Device && m_running.device != "cpu") {
         message.actionText = tr("Use the CPU");

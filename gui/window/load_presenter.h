@@ -32,6 +32,7 @@ public:
         LoadPanel& panel;
         FileChooser& files;
         RecentModels& recent;
+        std::filesystem::path weightCacheFolder;  // empty: quantised weights are not kept
     };
     LoadPresenter(const Parts& parts, QObject* parent);
 
@@ -41,6 +42,7 @@ public:
     void show(const LoadRequest& request);
     void loadAgain();
     void chooseTokenizer();
+    void chooseParams();
     // The model asked for last, with the values of the controls: what to remember.
     [[nodiscard]] LoadRequest request() const;
 

@@ -24,6 +24,7 @@
 #include "gui/window/status_strip.h"
 #include "gui/window/text.h"
 #include "gui/window/theme.h"
+#include "gui/window/weight_cache_dialog.h"
 #include "gui/window/window_actions.h"
 #include "gui/window/window_settings.h"
 
@@ -65,6 +66,7 @@ void MainWindow::connectActions() {
     connect(m_actions->chooseTokenizer, &QAction::triggered, m_loads,
             &LoadPresenter::chooseTokenizer);
     connect(m_actions->unload, &QAction::triggered, m_engine.get(), &EngineController::unload);
+    connect(m_actions->keptWeights, &QAction::triggered, this, &MainWindow::showKeptWeights);
     connect(m_actions->openPrompt, &QAction::triggered, this, [this] {
         m_services.files->openFile(this, tr("Open Prompt File"), tr("All files (*)"),
                                    [this](const QString& path) { openPromptFile(toPath(path)); });
@@ -138,14 +140,21 @@ void MainWindow::updateState() {
     m_actions->generate->setEnabled(state == State::Ready);
     m_actions->stop->setEnabled(busy);
     m_actions->unload->setEnabled(hasModel);
-    m_output->setHint(
-        hasModel || state == State::Loading
-            ? tr("Write a prompt below and press Generate. The text appears here as the model "
-                 "writes it.")
-            : tr("Open a model to begin: a folder or a .pth file, from the File menu or dropped "
-                 "on this window."));
+    m_output->setHint(hintFor(state, hasModel));
     setWindowTitle(hasModel ? tr("%1 – QLLaMA").arg(toQString(m_engine->model()->name))
                             : tr("QLLaMA"));
+}
+
+QString MainWindow::hintFor(EngineController::State state, bool hasModel) {
+    if (state == EngineController::State::Loading)
+        return tr("The model is being loaded. You can write the prompt meanwhile.");
+    if (hasModel)
+        return tr(
+            "Write a prompt below and press Generate. The text appears here as the model "
+            "writes it.");
+    return tr(
+        "Open a model to begin: a folder or a .pth file, from the File menu or dropped on "
+        "this window.");
 }
 
 void MainWindow::generate() {
@@ -220,6 +229,17 @@ void MainWindow::showDeviceName() {
     m_deviceButton->setName(name, kMostDevicePixels);
     m_deviceButton->setToolTip(tr("Device: %1. Click to choose another one.").arg(name));
     m_deviceButton->setAccessibleName(tr("Device: %1").arg(name));
+}
+
+void MainWindow::showKeptWeights() {
+    if (!m_keptWeights) {
+        m_keptWeights = new WeightCacheDialog(m_services.weightCacheFolder, this);
+        connect(m_engine.get(), &EngineController::modelLoaded, m_keptWeights,
+                &WeightCacheDialog::refresh);
+    }
+    m_keptWeights->show();
+    m_keptWeights->raise();
+    m_keptWeights->activateWindow();
 }
 
 void MainWindow::restoreSettings() {

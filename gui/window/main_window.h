@@ -29,6 +29,7 @@ class PromptEditor;
 class RunPresenter;
 class SettingsPanel;
 class StatusStrip;
+class WeightCacheDialog;
 class WindowActions;
 
 // What the window needs of the world outside. A test gives its own.
@@ -38,6 +39,7 @@ struct WindowServices {
     std::unique_ptr<QSettings> settings;
     std::function<DeviceList()> listDevices;
     std::optional<std::filesystem::path> demoModel;
+    std::filesystem::path weightCacheFolder;  // empty: quantised weights are not kept
 };
 
 // What the command line asks of the window; what is empty is as it was last time.
@@ -80,6 +82,7 @@ private:
     void connectOutputActions();
     void connectParts();
     void updateState();
+    static QString hintFor(EngineController::State state, bool hasModel);
 
     void generate();
     void openPromptFile(const std::filesystem::path& path);
@@ -87,6 +90,7 @@ private:
     void dropFiles(const QMimeData& data, bool onPrompt);
     void setTextSteps(int steps);
     void showDeviceName();
+    void showKeptWeights();
 
     void restoreSettings();
     void saveSettings();
@@ -108,6 +112,7 @@ private:
     DeviceFinder* m_finder;
     LoadPresenter* m_loads = nullptr;
     RunPresenter* m_runs = nullptr;
+    WeightCacheDialog* m_keptWeights = nullptr;  // once it was asked for
     std::unique_ptr<EngineController> m_engine;
 };
 

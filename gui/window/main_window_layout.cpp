@@ -56,7 +56,8 @@ void MainWindow::createParts() {
                                  .devices = *m_deviceMenu,
                                  .panel = *m_panel->load(),
                                  .files = *m_services.files,
-                                 .recent = m_recent},
+                                 .recent = m_recent,
+                                 .weightCacheFolder = m_services.weightCacheFolder},
                                 this);
     m_runs = new RunPresenter({.engine = *m_engine,
                                .output = *m_output,
@@ -90,6 +91,8 @@ void MainWindow::setupMenus() {
     model->addSeparator();
     model->addActions(
         {m_picker->demoAction(), m_actions->chooseTokenizer, m_actions->reload, m_actions->unload});
+    model->addSeparator();
+    model->addAction(m_actions->keptWeights);
     menuBar()->addMenu(m_deviceMenu);
     QMenu* help = menuBar()->addMenu(tr("&Help"));
     help->addActions({m_actions->about, m_actions->aboutQt});
@@ -140,6 +143,7 @@ void MainWindow::setupLayout() {
     addDockWidget(Qt::RightDockWidgetArea, m_panelDock);
     addToggle(m_panelDock, tr("&Settings Panel"), QStringLiteral("settings"), Qt::Key_F9,
               tr("Shows or hides the settings (F9)"));
+    setCorner(Qt::BottomRightCorner, Qt::RightDockWidgetArea);  // settings need the height
     setupSpeedDock();
 
     statusBar()->addWidget(m_status, 1);

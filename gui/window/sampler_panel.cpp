@@ -29,6 +29,7 @@ SamplerPanel::SamplerPanel(QWidget* parent)
     : QWidget(parent), m_reset(new QPushButton(tr("Reset to Defaults"), this)) {
     auto* layout = new QVBoxLayout(this);
     layout->setContentsMargins(0, 0, 0, 0);
+    layout->setSpacing(4);
     for (const SamplerParameter* parameter : orderedForPeople()) {
         auto* row = new ParameterRow(*parameter, this);
         connect(row, &ParameterRow::valueChanged, this, &SamplerPanel::settingsChanged);

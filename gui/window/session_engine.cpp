@@ -1,7 +1,6 @@
 #include "gui/window/session_engine.h"
 
 #include "engine/backend/cpu/bandwidth_probe.h"
-#include "engine/quant/weight_cache.h"
 
 namespace qllama {
 namespace {
@@ -27,9 +26,7 @@ Result<ModelInfo> SessionEngine::load(const LoadRequest& request, const LoadProg
     if (stop.stop_requested()) return cancelledError();
     if (m_session) QLLAMA_CHECK(checkFiles(request.location, stop));
     m_session.reset();
-    LoadRequest cached = request;
-    cached.weightCacheFolder = defaultWeightCacheFolder();
-    QLLAMA_TRY(auto model, loadModel(cached, progress, stop));
+    QLLAMA_TRY(auto model, loadModel(request, progress, stop));
     ModelInfo info = model->info;
     m_session = std::make_unique<GenerationSession>(std::move(model));
     return info;

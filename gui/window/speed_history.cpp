@@ -1,6 +1,7 @@
 #include "gui/window/speed_history.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace qllama {
 namespace {
@@ -23,8 +24,10 @@ void SpeedHistory::promptStarted(std::int64_t tokenCount) {
 
 void SpeedHistory::promptProgress(std::int64_t done, double elapsedMs) {
     m_figures.promptDone = done;
-    if (done <= 0 || elapsedMs <= 0) return;
-    m_figures.promptTokensPerSecond = static_cast<double>(done) / elapsedMs * 1000;
+    if (!m_promptReused) m_promptReused = done;
+    const std::int64_t computed = done - *m_promptReused;
+    if (computed <= 0 || elapsedMs <= 0) return;
+    m_figures.promptTokensPerSecond = static_cast<double>(computed) / elapsedMs * 1000;
     m_figures.promptSecondsLeft =
         static_cast<double>(m_figures.promptTokens - done) / m_figures.promptTokensPerSecond;
 }
@@ -33,7 +36,6 @@ void SpeedHistory::promptDone(const PromptStatistics& statistics) {
     m_figures.promptDone = m_figures.promptTokens;
     m_figures.promptTokensPerSecond = statistics.tokensPerSecond;
     m_figures.promptSecondsLeft = 0;
-    m_promptMs = statistics.ms;
 }
 
 void SpeedHistory::addTokens(const QList<TokenChunk>& chunks) {
@@ -44,7 +46,7 @@ void SpeedHistory::addTokens(const QList<TokenChunk>& chunks) {
             continue;
         }
         m_firstTokenSeen = true;
-        m_figures.firstTokenMs = m_promptMs + chunk.ms;
+        m_figures.firstTokenMs = chunk.ms;  // the engine counts it from the request
     }
 }
 
@@ -79,9 +81,9 @@ double SpeedHistory::lateMsPerToken() const {
 // The value that `share` of the times do not exceed (nearest rank).
 double SpeedHistory::percentile(double share) const {
     std::vector<double> times = m_tokenMs;
-    const auto rank = static_cast<std::size_t>(share * static_cast<double>(times.size()));
-    const auto place =
-        times.begin() + static_cast<std::ptrdiff_t>(std::min(rank, times.size() - 1));
+    const auto rank =
+        static_cast<std::ptrdiff_t>(std::ceil(share * static_cast<double>(times.size())));
+    const auto place = times.begin() + std::max<std::ptrdiff_t>(rank - 1, 0);
     std::nth_element(times.begin(), place, times.end());
     return *place;
 }

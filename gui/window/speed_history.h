@@ -3,6 +3,7 @@
 
 #include <QList>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/session/generation_types.h"
@@ -35,7 +36,8 @@ class SpeedHistory {
 public:
     void reset(const SpeedFacts& facts);  // a new run
     void promptStarted(std::int64_t tokenCount);
-    // `elapsedMs` since promptStarted().
+    // `elapsedMs` since promptStarted(). The first call says how many tokens the engine still knew
+    // from an earlier run: they took no time, so the speed is that of the others.
     void promptProgress(std::int64_t done, double elapsedMs);
     void promptDone(const PromptStatistics& statistics);
     void addTokens(const QList<TokenChunk>& chunks);
@@ -52,7 +54,7 @@ private:
 
     SpeedFacts m_facts;
     SpeedFigures m_figures;
-    double m_promptMs = 0;
+    std::optional<std::int64_t> m_promptReused;
     bool m_firstTokenSeen = false;
     std::vector<double> m_tokenMs;
 };

@@ -5,23 +5,75 @@
 #include <QEvent>
 #include <QVBoxLayout>
 #include <algorithm>
+#include <span>
 
 #include "gui/window/theme.h"
 
 namespace qllama {
+namespace {
+
+constexpr double kFewestTokens = 20;  // fewer are not drawn wider than this many would be
+// Where a line is lower than this share of the plot, its name would not fit below it.
+constexpr double kLowLine = 0.25;
+
+// A name at the right end of a line, or a sentence in the middle of the plot.
+QCPItemText* addText(QCustomPlot* plot, double x, const QString& text) {
+    auto* item = new QCPItemText(plot);
+    item->setText(text);
+    item->setSelectable(false);
+    item->setPadding(QMargins(4, 1, 4, 1));
+    item->position->setTypeX(QCPItemPosition::ptAxisRectRatio);
+    item->position->setCoords(x, 0);
+    item->setVisible(false);
+    return item;
+}
+
+}  // namespace
 
 struct SpeedPlot::Parts {
-    QCustomPlot* plot;
-    QCPGraph* tokens;
-    QCPGraph* median;
-    QCPGraph* percentile95;
+    QCustomPlot* plot = nullptr;
+    QCPGraph* tokens = nullptr;
+    QCPGraph* farTokens = nullptr;  // slower than the plot is high, at its upper edge
+    QCPGraph* median = nullptr;
+    QCPGraph* percentile95 = nullptr;
+    QCPItemText* medianName = nullptr;
+    QCPItemText* percentile95Name = nullptr;
+    QCPItemText* hint = nullptr;
+
+    // `times` from token `first` on; those above `top` are marked at the edge.
+    void showTokens(std::span<const double> times, double first, double top) const {
+        QVector<double> x, y, farX, farY;
+        for (std::size_t token = 0; token < times.size(); ++token) {
+            const bool isFar = times[token] > top;
+            (isFar ? farX : x).append(first + static_cast<double>(token));
+            (isFar ? farY : y).append(isFar ? top : times[token]);
+        }
+        tokens->setData(x, y, true);
+        farTokens->setData(farX, farY, true);
+    }
+
+    void showLine(QCPGraph* line, QCPItemText* name, double ms, bool nameBelow) const {
+        const QCPRange range = plot->xAxis->range();
+        line->setData({range.lower, range.upper}, {ms, ms}, true);
+        name->position->setTypeY(QCPItemPosition::ptPlotCoords);
+        name->position->setCoords(1, ms);
+        name->setPositionAlignment(Qt::AlignRight | (nameBelow ? Qt::AlignTop : Qt::AlignBottom));
+    }
+
+    void setEmpty(bool empty) const {
+        for (QCPGraph* line : {median, percentile95})
+            if (empty) line->setData({}, {}, true);
+        for (QCPItemText* name : {medianName, percentile95Name})
+            name->setVisible(!empty);
+        hint->setVisible(empty);
+        for (QCPAxis* axis : {plot->xAxis, plot->yAxis})
+            axis->setTickLabels(!empty);
+    }
 };
 
 SpeedPlot::SpeedPlot(QWidget* parent) : QWidget(parent), m_parts(std::make_unique<Parts>()) {
     auto* plot = new QCustomPlot(this);
-    *m_parts = {plot, plot->addGraph(), plot->addGraph(), plot->addGraph()};
-    m_parts->tokens->setLineStyle(QCPGraph::lsNone);
-    m_parts->tokens->setAdaptiveSampling(true);
+    setupGraphs(plot);
     plot->setNotAntialiasedElements(QCP::aeAll);  // a third of the time, and dots need none
     plot->setPlottingHints(QCP::phFastPolylines | QCP::phCacheLabels);
     plot->setFocusPolicy(Qt::NoFocus);
@@ -36,43 +88,57 @@ SpeedPlot::SpeedPlot(QWidget* parent) : QWidget(parent), m_parts(std::make_uniqu
     layout->addWidget(plot);
     setAccessibleName(tr("Plot of the time of each token"));
     setToolTip(
-        tr("One point a token: its time in ms, by its number. Solid line: the median; dashed "
-           "line: 95 % of the tokens took less."));
+        tr("<p>One point a token: its time in ms, by its number; a triangle at the upper edge took "
+           "longer than the plot is high. Solid line: the median; dashed line: 95 % of the tokens "
+           "took no longer.</p>"));
     takePalette();
 }
 
 SpeedPlot::~SpeedPlot() = default;
 
+void SpeedPlot::setupGraphs(QCustomPlot* plot) {
+    *m_parts = {.plot = plot,
+                .tokens = plot->addGraph(),
+                .farTokens = plot->addGraph(),
+                .median = plot->addGraph(),
+                .percentile95 = plot->addGraph(),
+                .medianName = addText(plot, 1, tr("median")),
+                .percentile95Name = addText(plot, 1, tr("95 %")),
+                .hint = addText(plot, 0.5, tr("Each token becomes a point here."))};
+    for (QCPGraph* points : {m_parts->tokens, m_parts->farTokens}) {
+        points->setLineStyle(QCPGraph::lsNone);
+        points->setAdaptiveSampling(true);
+    }
+    m_parts->hint->position->setTypeY(QCPItemPosition::ptAxisRectRatio);
+    m_parts->hint->position->setCoords(0.5, 0.5);
+}
+
 void SpeedPlot::showTimes(const std::vector<double>& tokenMs, double medianMs,
                           double percentile95Ms) {
     const std::size_t first =
         tokenMs.size() > kMostPoints ? tokenMs.size() - static_cast<std::size_t>(kMostPoints) : 0;
-    QVector<double> x;
-    QVector<double> y;
-    // Far-off points stay visible, at the upper edge.
     const double top = std::max(1.3 * percentile95Ms, 2 * medianMs);
-    for (std::size_t token = first; token < tokenMs.size(); ++token) {
-        x.append(static_cast<double>(token) + 2);  // the first token is not among them
-        y.append(std::min(tokenMs[token], top));
+    const double left = static_cast<double>(first) + 2;  // the first token is not among them
+    const double right = std::max(static_cast<double>(tokenMs.size()) + 1, left + kFewestTokens);
+    const bool empty = tokenMs.empty();
+    m_parts->plot->xAxis->setRange(left - 0.5, right + 0.5);
+    m_parts->plot->yAxis->setRange(0, empty ? 1 : 1.08 * top);
+    m_parts->showTokens(std::span(tokenMs).subspan(first), left, top);
+    m_parts->setEmpty(empty);
+    if (!empty) {
+        m_parts->showLine(m_parts->median, m_parts->medianName, medianMs,
+                          medianMs > kLowLine * top);
+        m_parts->showLine(m_parts->percentile95, m_parts->percentile95Name, percentile95Ms, false);
     }
-    const double left = x.isEmpty() ? 1 : x.first();
-    const double right = std::max(x.isEmpty() ? 0 : x.last(), left + 20);
-    m_parts->tokens->setData(x, y, true);
-    const bool known = !x.isEmpty();
-    m_parts->median->setData(known ? QVector<double>{left, right} : QVector<double>{},
-                             known ? QVector<double>{medianMs, medianMs} : QVector<double>{}, true);
-    m_parts->percentile95->setData(
-        known ? QVector<double>{left, right} : QVector<double>{},
-        known ? QVector<double>{percentile95Ms, percentile95Ms} : QVector<double>{}, true);
-    for (QCPAxis* axis : {m_parts->plot->xAxis, m_parts->plot->yAxis})
-        axis->setTickLabels(known);
-    m_parts->plot->xAxis->setRange(left, right);
-    m_parts->plot->yAxis->setRange(0, known ? 1.05 * top : 1);
     m_parts->plot->replot(QCustomPlot::rpQueuedRefresh);
 }
 
 int SpeedPlot::pointCount() const {
-    return m_parts->tokens->dataCount();
+    return m_parts->tokens->dataCount() + m_parts->farTokens->dataCount();
+}
+
+int SpeedPlot::farPointCount() const {
+    return m_parts->farTokens->dataCount();
 }
 
 void SpeedPlot::changeEvent(QEvent* event) {
@@ -104,8 +170,17 @@ void SpeedPlot::takePalette() {
     m_parts->tokens->setPen(QPen(accent));
     m_parts->tokens->setScatterStyle(
         QCPScatterStyle(QCPScatterStyle::ssSquare, accent, accent, 2.5));
+    m_parts->farTokens->setPen(QPen(accent));
+    m_parts->farTokens->setScatterStyle(
+        QCPScatterStyle(QCPScatterStyle::ssTriangle, accent, accent, 6));
     m_parts->median->setPen(QPen(palette().color(QPalette::Text), 1));
     m_parts->percentile95->setPen(QPen(text, 1, Qt::DashLine));
+    m_parts->medianName->setColor(palette().color(QPalette::Text));
+    m_parts->percentile95Name->setColor(text);
+    m_parts->hint->setColor(text);
+    for (QCPItemText* item : {m_parts->medianName, m_parts->percentile95Name})
+        item->setFont(small);
+    m_parts->hint->setFont(font());
 }
 
 }  // namespace qllama

@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+class QCustomPlot;
+
 namespace qllama {
 
 class SpeedPlot : public QWidget {
@@ -14,12 +16,14 @@ public:
     explicit SpeedPlot(QWidget* parent = nullptr);
     ~SpeedPlot() override;
 
-    // Draws once. Shows the last kMostPoints tokens.
+    // Draws once. Shows the last kMostPoints tokens; those that took far longer than most are
+    // marked at the upper edge.
     void showTimes(const std::vector<double>& tokenMs, double medianMs, double percentile95Ms);
 
     static constexpr int kMostPoints = 600;  // about as many as there are pixels
 
     [[nodiscard]] int pointCount() const;
+    [[nodiscard]] int farPointCount() const;  // of them, at the upper edge
     [[nodiscard]] QSize sizeHint() const override { return {320, 130}; }
     [[nodiscard]] QSize minimumSizeHint() const override { return {160, 90}; }
 
@@ -27,6 +31,7 @@ protected:
     void changeEvent(QEvent* event) override;
 
 private:
+    void setupGraphs(QCustomPlot* plot);
     void takePalette();
 
     struct Parts;  // of QCustomPlot, whose large header stays in one file

@@ -58,7 +58,8 @@ void SpeedView::setupTiles() {
     m_firstToken = new FigureTile(tr("First token"),
                                   tr("From the request to the first token, prompt included"),
                                   QStringLiteral("8888 ms"), this);
-    m_prompt = new FigureTile(tr("Prompt"), tr("How fast the prompt was read"),
+    m_prompt = new FigureTile(tr("Prompt"),
+                              tr("How fast the prompt is read, how far that is, and the time left"),
                               QStringLiteral("88,888 tokens/s"), this);
     m_context = new FigureTile(tr("Context used"), tr("Tokens of prompt and text, of how many"),
                                QStringLiteral("88,888 / 88,888"), this);
@@ -68,7 +69,7 @@ void SpeedView::setupTiles() {
                              tr("Weights, keys and values read for the tokens, a second"),
                              QStringLiteral("888.8 GB/s"), this);
     m_share = new FigureTile(tr("Of its bandwidth"), tr("The machine's memory is not measured yet"),
-                             QStringLiteral("888 %  "), this);
+                             QStringLiteral("888 %"), this);
     m_measure = new QToolButton(this);
     m_measure->setObjectName(QStringLiteral("measureBandwidth"));
     m_measure->setIcon(symbolicIcon(QStringLiteral("measure")));
@@ -108,6 +109,13 @@ void SpeedView::connectPrompt() {
         resetRun();
         measureIfUnknown();
     });
+    connect(&m_engine, &EngineController::loadProgress, this, &SpeedView::schedule);
+    connect(&m_engine, &EngineController::stateChanged, this, [this] {
+        if (m_engine.model())
+            schedule();
+        else
+            resetRun();
+    });
     connect(&m_engine, &EngineController::generationStarted, this, &SpeedView::resetRun);
     connect(&m_engine, &EngineController::promptStarted, this, [this](quint64, qint64 tokenCount) {
         m_promptClock.start();
@@ -138,19 +146,21 @@ void SpeedView::connectTokens() {
                 m_history.finish(result.statistics);
                 schedule();
             });
-    connect(&m_engine, &EngineController::bandwidthMeasured, this,
-            [this](double gbPerSecond, int threadCount) {
-                m_bandwidthGbPerSecond = gbPerSecond;
-                m_measuredThreads = threadCount;
-                m_measure->setEnabled(true);
-                m_share->setToolTip(
-                    gbPerSecond > 0
-                        ? tr("Share of the memory bandwidth of this machine, measured at %1 GB/s "
-                             "with %2 threads")
-                              .arg(number(gbPerSecond, 1), QString::number(threadCount))
-                        : tr("The memory bandwidth of this machine could not be measured"));
-                schedule();
-            });
+    connect(
+        &m_engine, &EngineController::bandwidthMeasured, this,
+        [this](double gbPerSecond, int threadCount) {
+            m_bandwidthGbPerSecond = gbPerSecond;
+            m_measuredThreads = threadCount;
+            m_measure->setEnabled(true);
+            m_share->setToolTip(
+                gbPerSecond > 0
+                    ? tr("<p>Share of the memory bandwidth of this machine, measured at %1 GB/s "
+                         "with %2 threads. More than 100 %: the processor's caches hold part "
+                         "of the model.</p>")
+                          .arg(number(gbPerSecond, 1), QString::number(threadCount))
+                    : tr("The memory bandwidth of this machine could not be measured"));
+            schedule();
+        });
 }
 
 void SpeedView::resetRun() {
@@ -221,14 +231,14 @@ void SpeedView::redraw() {
 }
 
 void SpeedView::showPrompt(const SpeedFigures& figures) {
+    QString caption = tr("Prompt");
     if (figures.promptSecondsLeft > 0) {
-        m_prompt->setValue(tr("%1 %, %2 s left")
-                               .arg(number(100.0 * static_cast<double>(figures.promptDone) /
-                                               static_cast<double>(figures.promptTokens),
-                                           0),
-                                    shortNumber(figures.promptSecondsLeft)));
-        return;
+        const double percent = 100.0 * static_cast<double>(figures.promptDone) /
+                               static_cast<double>(figures.promptTokens);
+        caption = tr("Prompt: %1 %, %2 left")
+                      .arg(number(percent, 0), timeText(figures.promptSecondsLeft * 1000));
     }
+    m_prompt->setCaption(caption);
     m_prompt->setValue(figures.promptTokensPerSecond > 0
                            ? tr("%1 tokens/s").arg(shortNumber(figures.promptTokensPerSecond))
                            : QString());
@@ -239,6 +249,8 @@ void SpeedView::showBytes(const SpeedFigures& figures) {
     m_bytes->setValue(gbPerSecond > 0 ? tr("%1 GB/s").arg(shortNumber(gbPerSecond)) : QString());
     const auto& model = m_engine.model();
     const bool comparable = model && model->device.id == "cpu" && m_bandwidthGbPerSecond > 0;
+    m_share->setCaption(comparable ? tr("Of %1 GB/s").arg(number(m_bandwidthGbPerSecond, 1))
+                                   : tr("Of its bandwidth"));
     m_share->setValue(comparable && gbPerSecond > 0
                           ? tr("%1 %").arg(number(100 * gbPerSecond / m_bandwidthGbPerSecond, 0))
                           : QString());

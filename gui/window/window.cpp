@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/quant/weight_cache.h"
 #include "gui/command_line.h"
 #include "gui/demo_model.h"
 #include "gui/prompt_file.h"
@@ -69,6 +70,7 @@ WindowServices realServices() {
     services.settings = std::make_unique<QSettings>();
     services.listDevices = listDevices;
     services.demoModel = demoModelFolder();
+    services.weightCacheFolder = defaultWeightCacheFolder();
     return services;
 }
 

@@ -30,6 +30,7 @@ public:
     QAction* chooseTokenizer;
     QAction* reload;
     QAction* unload;
+    QAction* keptWeights;
     QAction* about;
     QAction* aboutQt;
 

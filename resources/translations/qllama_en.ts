@@ -52,4 +52,14 @@
         </translation>
     </message>
 </context>
+<context>
+    <name>qllama::WeightCacheDialog</name>
+    <message numerus="yes">
+        <source>Delete %n file(s) of kept weights, %1?</source>
+        <translation>
+            <numerusform>Delete %n file of kept weights, %1?</numerusform>
+            <numerusform>Delete %n files of kept weights, %1?</numerusform>
+        </translation>
+    </message>
+</context>
 </TS>

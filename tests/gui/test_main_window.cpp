@@ -222,6 +222,23 @@ private slots:
         QCOMPARE(m_fixture->window->engine().state(), State::Ready);
     }
 
+    void missingParamsAreAskedFor() {
+        m_script->load = [this](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
+            m_loads.push_back(request);
+            if (!request.location.params)
+                return Error{ErrorCode::NotFound, "params.json is missing.", "/models/params.json"};
+            return ScriptedEngine::modelInfo(request);
+        };
+        open(startWith("/models/fable.pth"));
+        QVERIFY(m_fixture->becomesIdle());
+        QVERIFY(m_fixture->label("messageText").endsWith("params.json is missing."));
+        m_fixture->answer = "/elsewhere/params.json";
+        m_fixture->click("messageAction");
+        QVERIFY(m_fixture->becomesIdle());
+        QCOMPARE(m_loads.back().location.params.value(), "/elsewhere/params.json");
+        QCOMPARE(m_fixture->window->engine().state(), State::Ready);
+    }
+
     void aDeviceThatFailsOffersTheProcessor() {
         m_script->load = [this](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
             m_loads.push_back(request);
@@ -274,11 +291,19 @@ private slots:
         QCOMPARE(menu->findChild<QAction*>("device:opencl:0")->text(), "opencl:0 (not found)");
     }
 
+    void progressOfALoadIsShownAndCancelled_data() {
+        QTest::addColumn<bool>("quantising");
+        QTest::addColumn<QString>("text");
+        QTest::newRow("as they are") << false << "Loading fable: 500 bytes of 1.95 KiB";
+        QTest::newRow("quantised") << true << "Quantising fable: 500 bytes of 1.95 KiB";
+    }
     void progressOfALoadIsShownAndCancelled() {
+        QFETCH(bool, quantising);
+        QFETCH(QString, text);
         std::binary_semaphore reached{0};
         m_script->load = [&](auto&&, const LoadProgressSink& progress,
                              const std::stop_token& stop) -> Result<ModelInfo> {
-            progress({500, 2000});
+            progress({.doneBytes = 500, .totalBytes = 2000, .isQuantising = quantising});
             reached.release();
             waitForStop(stop);
             return cancelledError();
@@ -286,7 +311,7 @@ private slots:
         open(startWith("/models/fable"));
         reached.acquire();
         auto* activity = m_fixture->find<ActivityBar>("activityBar");
-        QTRY_VERIFY(activity->text().contains("500 bytes of 1.95 KiB"));
+        QTRY_COMPARE(activity->text(), text);
         QTRY_VERIFY(m_fixture->find<QToolButton>("activityCancel")->isVisible());
         m_fixture->click("activityCancel");
         QVERIFY(m_fixture->becomesIdle());
@@ -410,6 +435,19 @@ private slots:
         QVERIFY(m_fixture->becomesIdle());
         QCOMPARE(m_fixture->window->windowTitle(), "other – QLLaMA");
         QVERIFY(m_fixture->find<ActivityBar>("activityBar")->text().isEmpty());
+    }
+
+    void closingInTheMiddleOfALoadEnds() {
+        std::binary_semaphore reached{0};
+        m_script->load = [&](auto&&, auto&&, const std::stop_token& stop) -> Result<ModelInfo> {
+            reached.release();
+            waitForStop(stop);
+            return cancelledError();
+        };
+        open(startWith("/models/fable"));
+        reached.acquire();
+        m_fixture->window->close();
+        m_fixture->window.reset();
     }
 
     void closingInTheMiddleEnds() {

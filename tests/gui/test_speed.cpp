@@ -44,8 +44,8 @@ private slots:
         prompt.tokensPerSecond = 133;
         history.promptDone(prompt);
         QCOMPARE(history.figures().medianMs, 0.0);
-        // The first token's own time counts for the first token only.
-        history.addTokens(chunksOf({5, 10, 10, 10, 10}));
+        // The first token's time contains the prompt's and counts for the first token only.
+        history.addTokens(chunksOf({35, 10, 10, 10, 10}));
         history.addTokens(chunksOf({10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 50}));
         const SpeedFigures figures = history.figures();
         QCOMPARE(history.tokenMs().size(), 19U);
@@ -67,6 +67,17 @@ private slots:
         history.reset({});
         QVERIFY(history.tokenMs().empty());
         QCOMPARE(history.figures().firstTokenMs, 0.0);
+    }
+
+    // The time that the given share of the tokens did not exceed.
+    void percentilesAreTimesThatOccurred() {
+        SpeedHistory history;
+        history.reset({});
+        history.addTokens(chunksOf({99}));
+        for (int ms = 20; ms >= 1; --ms)
+            history.addTokens(chunksOf({static_cast<double>(ms)}));
+        QCOMPARE(history.figures().medianMs, 10.0);
+        QCOMPARE(history.figures().percentile95Ms, 19.0);
     }
 
     // "Now" is the last second: a slow beginning is forgotten, the median remembers it.
@@ -95,6 +106,17 @@ private slots:
         history.promptDone({});
         QCOMPARE(history.figures().promptSecondsLeft, 0.0);
         QCOMPARE(history.figures().promptDone, 1000);
+    }
+
+    // Tokens that an earlier run left in the context were not computed.
+    void whatIsKnownOfThePromptIsNotCountedAsSpeed() {
+        SpeedHistory history;
+        history.reset({});
+        history.promptStarted(1000);
+        history.promptProgress(600, 0);
+        history.promptProgress(700, 500);
+        QCOMPARE(history.figures().promptTokensPerSecond, 200.0);
+        QCOMPARE(history.figures().promptSecondsLeft, 1.5);
     }
 
     void theProgramHasMemory() {
@@ -129,9 +151,73 @@ private slots:
         QCOMPARE(value(view, "Median / 95 %"), "20.0 / 20.0 ms");
         QCOMPARE(value(view, "First token"), "38.0 ms");
         QCOMPARE(value(view, "Prompt"), "166 tokens/s");
-        QCOMPARE(value(view, "Memory read"), "20.0 GB/s");      // 0.4 GB in 20 ms
-        QTRY_COMPARE(value(view, "Of its bandwidth"), "40 %");  // of 50 GB/s
+        QCOMPARE(value(view, "Memory read"), "20.0 GB/s");  // 0.4 GB in 20 ms
+        QTRY_COMPARE(value(view, "Of 50.0 GB/s"), "40 %");
         QCOMPARE(view.findChild<SpeedPlot*>()->pointCount(), 100);
+        QCOMPARE(view.findChild<SpeedPlot*>()->farPointCount(), 0);
+    }
+
+    void showsHowFarThePromptIs() {
+        std::binary_semaphore reached{0};
+        m_script->generate = [&](auto&&, GenerationSink& sink,
+                                 const std::stop_token& stop) -> Result<GenerationResult> {
+            sink.promptStarted(400, 1);
+            sink.promptProgress(0, 400);
+            reached.release();
+            waitForStop(stop);
+            sink.promptProgress(400, 400);
+            return GenerationResult{};
+        };
+        EngineController engine(std::make_unique<ScriptedEngine>(m_script));
+        SpeedView view(engine);
+        view.show();
+        loadAndWait(engine);
+        QSignalSpy progress(&engine, &EngineController::promptProgress);
+        engine.generate({});
+        reached.acquire();
+        QTRY_COMPARE(progress.count(), 1);
+        emit engine.promptProgress(0, 100, 400);
+        QTRY_VERIFY(captionStartingWith(view, "Prompt").contains("25 %"));
+        QVERIFY(captionStartingWith(view, "Prompt").contains("left"));
+        QVERIFY(value(view, captionStartingWith(view, "Prompt")).endsWith("tokens/s"));
+        engine.stop();
+        QTRY_COMPARE(captionStartingWith(view, "Prompt"), "Prompt");
+    }
+
+    void memoryAndContextFollowTheModel() {
+        std::binary_semaphore reached{0};
+        m_script->load = [&](const LoadRequest& request, const LoadProgressSink& progress,
+                             const std::stop_token&) -> Result<ModelInfo> {
+            progress({1, 2});
+            reached.acquire();
+            return ScriptedEngine::modelInfo(request);
+        };
+        EngineController engine(std::make_unique<ScriptedEngine>(m_script));
+        SpeedView view(engine);
+        view.show();
+        const int before = view.redrawCount();
+        QSignalSpy loaded(&engine, &EngineController::modelLoaded);
+        engine.load({});
+        QTRY_VERIFY(view.redrawCount() > before);  // memory, while it grows
+        reached.release();
+        QVERIFY(loaded.wait());
+        QTRY_COMPARE(value(view, "Context used"), "0 / 512");
+        engine.unload();
+        QTRY_COMPARE(value(view, "Context used"), u"–");
+    }
+
+    // The plot stays as high as most tokens need; the slow ones are not drawn as faster ones.
+    void slowTokensAreMarkedAtTheEdge() {
+        SpeedPlot plot;
+        std::vector<double> times(100, 10.0);
+        times[40] = times[41] = 500;
+        plot.showTimes(times, 10, 10);
+        QCOMPARE(plot.pointCount(), 100);
+        QCOMPARE(plot.farPointCount(), 2);
+        plot.showTimes({}, 0, 0);
+        QCOMPARE(plot.pointCount(), 0);
+        plot.showTimes(std::vector<double>(SpeedPlot::kMostPoints + 50, 10.0), 10, 10);
+        QCOMPARE(plot.pointCount(), SpeedPlot::kMostPoints);
     }
 
     void onlyAProcessorIsComparedWithTheHostsMemory() {
@@ -238,6 +324,11 @@ private:
         for (const FigureTile* tile : view.findChildren<FigureTile*>())
             if (tile->caption() == caption) return tile->value();
         return QStringLiteral("no such figure");
+    }
+    static QString captionStartingWith(const SpeedView& view, const QString& start) {
+        for (const FigureTile* tile : view.findChildren<FigureTile*>())
+            if (tile->caption().startsWith(start)) return tile->caption();
+        return {};
     }
     static bool timerRuns(const SpeedView& view) {
         for (const QTimer* timer : view.findChildren<QTimer*>())

@@ -51,6 +51,7 @@ struct WindowFixture {
                                                         QSettings::IniFormat);
         services.listDevices = [list = devices] { return list; };
         services.demoModel = demoModel;
+        services.weightCacheFolder = folder.filePath(QStringLiteral("weights")).toStdString();
         window = std::make_unique<MainWindow>(std::move(services));
         window->resize(1000, 700);
         window->show();

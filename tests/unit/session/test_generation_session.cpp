@@ -12,6 +12,7 @@ constexpr const char* kDemoModel = QLLAMA_RESOURCE_DIR "/demo-model";
 struct Recorder : public GenerationSink {
     void promptStarted(std::int64_t, std::uint64_t) override {}
     void promptProgress(std::int64_t done, std::int64_t total) override {
+        if (!firstDone) firstDone = done;
         lastDone = done;
         lastTotal = total;
     }
@@ -25,6 +26,7 @@ struct Recorder : public GenerationSink {
     PromptStatistics prompt;
     std::vector<TokenChunk> chunks;
     std::string texts;
+    std::optional<std::int64_t> firstDone;
     std::int64_t lastDone = 0;
     std::int64_t lastTotal = 0;
     int stopAfter = 0;
@@ -119,6 +121,10 @@ void TestGenerationSession::aReusedPrefixDoesNotChangeTheText() {
     const Outcome again = run(*session, story(3));
     QCOMPARE(fresh.recorder.prompt.reusedTokens, 0);
     QVERIFY(again.recorder.prompt.reusedTokens > 0);
+    // Progress begins with what needs no work, so that its speed can be told.
+    QCOMPARE(fresh.recorder.firstDone, 0);
+    QCOMPARE(again.recorder.firstDone, again.recorder.prompt.reusedTokens);
+    QCOMPARE(fresh.recorder.chunks.front().ms, fresh.result.value().statistics.firstTokenMs);
     QCOMPARE(again.result.value().text, fresh.result.value().text);
     GenerationRequest other = story(3);
     other.prompt = "One evening, far from the sea,";
