@@ -37,7 +37,7 @@ signals:
     void promptStarted(quint64 id, qint64 tokenCount, quint64 seed);
     void promptProgress(quint64 id, qint64 doneTokens, qint64 totalTokens);
     void promptDone(quint64 id, const qllama::PromptStatistics& statistics);
-    // The first token at once, later ones merged to at most about 30 signals a second.
+    // The first token at once, later ones merged to at most about 15 signals a second.
     void tokensReady(quint64 id, const QList<qllama::TokenChunk>& chunks);
     void generationFinished(quint64 id, const qllama::GenerationResult& result);
     void generationFailed(quint64 id, const qllama::Error& error);

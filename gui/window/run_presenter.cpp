@@ -10,6 +10,12 @@
 #include "gui/window/text.h"
 
 namespace qllama {
+namespace {
+
+// Numbers that change more often cannot be read, but cost a layout of the status bar each time.
+constexpr int kNumbersIntervalMs = 125;
+
+}  // namespace
 
 RunPresenter::RunPresenter(const Parts& parts, QObject* parent) : QObject(parent), m_parts(parts) {
     connectPrompt();
@@ -24,6 +30,7 @@ RunPresenter::RunPresenter(const Parts& parts, QObject* parent) : QObject(parent
 void RunPresenter::start(const GenerationRequest& request) {
     m_prompt = request.prompt;
     m_shown = false;
+    m_sinceNumbers.invalidate();
     m_parts.messages.dismiss();
     m_parts.activity.showActivity(tr("Reading the prompt"), -1);
     m_id = m_parts.engine.generate(request);
@@ -56,7 +63,10 @@ void RunPresenter::connectTokens() {
             [this](quint64, const QList<TokenChunk>& chunks) {
                 m_meter.addTokens(chunks);
                 m_parts.output.appendTokens(chunks);
+                if (m_sinceNumbers.isValid() && m_sinceNumbers.elapsed() < kNumbersIntervalMs)
+                    return;
                 m_parts.status.showStatistics(m_meter.statistics());
+                m_sinceNumbers.start();
             });
     connect(&engine, &EngineController::generationFinished, this,
             [this](quint64 id, const GenerationResult& result) {

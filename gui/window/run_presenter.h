@@ -1,6 +1,7 @@
 // A run as the user sees it: the text as it streams, the prompt's progress, the numbers, the end.
 #pragma once
 
+#include <QElapsedTimer>
 #include <QObject>
 
 #include "gui/window/engine_controller.h"
@@ -38,7 +39,8 @@ private:
 
     Parts m_parts;
     GenerationMeter m_meter;
-    quint64 m_id = 0;  // of the last run
+    QElapsedTimer m_sinceNumbers;  // since the status bar last showed them
+    quint64 m_id = 0;              // of the last run
     std::string m_prompt;
     bool m_shown = false;  // the output has this run
 };

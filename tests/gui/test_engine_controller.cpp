@@ -126,7 +126,7 @@ private slots:
         QCOMPARE(started.first().at(2).toULongLong(), 42ULL);
         QCOMPARE(joined(tokens), QString::fromStdString(result.text));
         QCOMPARE(tokens.first().at(1).value<QList<TokenChunk>>().size(), 1);
-        QVERIFY2(tokens.count() <= 2 + elapsed.elapsed() / 33, "the tokens were not merged");
+        QVERIFY2(tokens.count() <= 2 + elapsed.elapsed() / 66, "the tokens were not merged");
         QCOMPARE(controller.state(), State::Ready);
     }
 

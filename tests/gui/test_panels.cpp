@@ -161,6 +161,11 @@ private slots:
         QVERIFY(apply->isEnabled());
         panel.writeTo(wanted);
         QCOMPARE(wanted.precision, precisions().back().precision);
+        panel.setLoaded(&wanted);
+        panel.findChild<QSpinBox*>("threads")->setValue(3);
+        QVERIFY(apply->isEnabled());
+        panel.writeTo(wanted);
+        QCOMPARE(wanted.threadCount, 3);
     }
 
     void settingsComeBack() {
