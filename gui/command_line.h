@@ -15,9 +15,12 @@
 namespace qllama {
 
 enum class ColorMode { Auto, Always, Never };
+// What happens when an OpenCL device fails or is not there.
+enum class DeviceFailurePolicy { Ask, FallBack, Stop };
 enum class TerminalAction {
     Generate,
     Inspect,
+    Plan,
     Benchmark,
     MakeModel,
     Perplexity,
@@ -35,6 +38,7 @@ struct CommandLine {
     // front end takes the demo model.
     LoadRequest load;
     bool hasModel = false;
+    DeviceFailurePolicy deviceFailure = DeviceFailurePolicy::Ask;
     GenerationRequest generation;
     BenchmarkOptions benchmark;
     std::string makeShape;  // --make-model; the folder to write is load.location.model

@@ -55,6 +55,18 @@ std::string parseSplit(const std::string& text, std::optional<std::vector<std::i
     return {};
 }
 
+std::string parsePolicy(const std::string& text, DeviceFailurePolicy& policy) {
+    if (text == "ask")
+        policy = DeviceFailurePolicy::Ask;
+    else if (text == "cpu")
+        policy = DeviceFailurePolicy::FallBack;
+    else if (text == "stop")
+        policy = DeviceFailurePolicy::Stop;
+    else
+        return "takes ask, cpu or stop, not " + quoted(text);
+    return {};
+}
+
 std::string parseShare(const std::string& text, std::optional<double>& share) {
     double number = 0;
     if (!parseNumber(text, number) || !(number >= 0 && number <= 1))
@@ -113,6 +125,23 @@ void addPlacementOptions(std::vector<CommandLineOption>& options) {
                        .apply = [](CommandLine& line, const std::string&) {
                            line.load.mayUseCpu = false;
                            return "";
+                       }});
+    options.push_back({.names = {"--on-device-failure"},
+                       .valueName = "ask|cpu|stop",
+                       .group = kModelGroup,
+                       .help =
+                           "When a device fails: ask (without a terminal to ask on: stop), go on "
+                           "without it, at last on the CPU, or stop.",
+                       .apply = [](CommandLine& line, const std::string& value) {
+                           return parsePolicy(value, line.deviceFailure);
+                       }});
+    options.push_back({.names = {"--plan"},
+                       .group = kModelGroup,
+                       .help = "Show how many bytes of the model would go to which device, without "
+                               "loading it. With --json as JSON.",
+                       .needsNoWindow = true,
+                       .apply = [](CommandLine& line, const std::string&) {
+                           return setAction(line, TerminalAction::Plan);
                        }});
     options.push_back({.names = {"--profile"},
                        .group = kModelGroup,

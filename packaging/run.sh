@@ -19,7 +19,7 @@ arguments=("$@")
 install_missing "${build_packages[@]}" "${run_packages[@]}"
 build_preset release qllama
 
-without_window=(--headless --inspect --bench --bench-seed --make-model --perplexity --cache
+without_window=(--headless --inspect --plan --bench --bench-seed --make-model --perplexity --cache
     --clear-cache --list-devices --version -v --help -h)
 if [[ -z ${DISPLAY:-} && -z ${WAYLAND_DISPLAY:-} ]] && ! has_argument "${without_window[@]}"; then
     say "There is no display to open the window on: generating in the terminal instead."

@@ -110,8 +110,7 @@ private:
         };
         report(0);
         const std::span<const TokenId> fresh = std::span(m_history).subspan(reused);
-        const Result<void> evaluated = m_model.transformer->forward(fresh, report, m_stop);
-        remember();
+        const Result<void> evaluated = evaluate(fresh, report);
         if (!evaluated.ok()) return evaluated;
         const std::span<const float> logits = m_model.transformer->logits();
         m_session.m_promptLogits.assign(logits.begin(), logits.end());
@@ -136,13 +135,34 @@ private:
             if (reason) return finish(*reason);
             tokenStart = Clock::now();
             const TokenId next[] = {sampled.token};
-            const Result<void> evaluated = m_model.transformer->forward(next, {}, m_stop);
-            remember();
+            const Result<void> evaluated = evaluate(next, {});
             if (!evaluated.ok()) {
                 if (evaluated.error().code != ErrorCode::Cancelled) return evaluated.error();
                 return finish(StopReason::Cancelled);
             }
         }
+    }
+
+    // Appends the last tokens of the history to the context: all of it again, on the CPU, when the
+    // device fails and may be left.
+    Result<void> evaluate(std::span<const TokenId> tokens,
+                          const std::function<void(std::int64_t)>& report) {
+        Result<void> evaluated = m_model.transformer->forward(tokens, report, m_stop);
+        remember();
+        const bool isOfDevice =
+            !evaluated.ok() && (evaluated.error().code == ErrorCode::Device ||
+                                evaluated.error().code == ErrorCode::OutOfMemory);
+        const auto& mayLeave = m_model.request.mayLeaveDevice;
+        const bool computesElsewhere =
+            std::any_of(m_model.backends.begin(), m_model.backends.end(),
+                        [](const auto& backend) { return backend->device().id != "cpu"; });
+        if (!isOfDevice || !computesElsewhere || !mayLeave || !mayLeave(evaluated.error()))
+            return evaluated;
+        QLLAMA_CHECK(moveToCpu(m_model, evaluated.error(), m_stop));
+        m_sink.modelMoved(m_model.info);
+        evaluated = m_model.transformer->forward(m_history, {}, m_stop);
+        remember();
+        return evaluated;
     }
 
     // Accounts for one sampled token and passes it on; the reason to end after it, if any.

@@ -20,6 +20,8 @@ public:
     virtual void promptProgress(std::int64_t doneTokens, std::int64_t totalTokens) = 0;
     virtual void promptDone(const PromptStatistics& statistics) = 0;
     virtual void tokenReady(const TokenChunk& chunk) = 0;
+    // A device failed and the model went on without it: see LoadRequest::mayLeaveDevice.
+    virtual void modelMoved(const ModelInfo&) {}
 };
 
 // One session a model. One thread at a time; requests one after the other.

@@ -63,6 +63,7 @@ Result<PipelineRequest> pipelineFor(const LoadRequest& request, const Checkpoint
                                                    .split = request.split,
                                                    .deviceShare = request.deviceShare,
                                                    .mayUseCpu = request.mayUseCpu,
+                                                   .mayLeaveDevice = request.mayLeaveDevice,
                                                    .layerCount = config.layerCount}));
     pipeline.placement.config = config;
     pipeline.placement.precision = request.precision;
@@ -71,6 +72,8 @@ Result<PipelineRequest> pipelineFor(const LoadRequest& request, const Checkpoint
     pipeline.placement.devices = std::move(choice.devices);
     pipeline.placement.split = std::move(choice.split);
     pipeline.cpuIsSpare = choice.cpuIsSpare;
+    pipeline.mayLeaveDevice = request.mayLeaveDevice;
+    pipeline.notes = std::move(choice.notes);
     pipeline.options = {.threadCount = request.threadCount, .profile = request.profile};
     return pipeline;
 }
@@ -129,7 +132,9 @@ Result<PlacementPlan> planModel(const LoadRequest& request, std::stop_token stop
     QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(request.location, stop));
     QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, std::nullopt));
     QLLAMA_TRY(const PipelineRequest wanted, pipelineFor(request, checkpoint, config));
-    return planPlacement(wanted.placement, checkpoint);
+    QLLAMA_TRY(PlacementPlan plan, planPlacement(wanted.placement, checkpoint));
+    plan.notes.insert(plan.notes.begin(), wanted.notes.begin(), wanted.notes.end());
+    return plan;
 }
 
 Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
@@ -137,6 +142,7 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
                                                std::stop_token stop) {
     const Clock::time_point start = Clock::now();
     auto model = std::make_unique<LoadedModel>();
+    model->request = request;
     QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(request.location, stop));
     std::optional<std::int64_t> vocabulary;
     if (request.needsTokenizer) {
@@ -164,6 +170,21 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
                                  cache->notes().end());
     model->info.loadMs = millisecondsSince(start);
     return model;
+}
+
+Result<void> moveToCpu(LoadedModel& model, const Error& failure, std::stop_token stop) {
+    LoadRequest request = model.request;
+    request.device = "cpu";
+    request.split.reset();
+    request.deviceShare.reset();
+    request.needsTokenizer = false;
+    request.contextLength = model.info.contextLength;
+    QLLAMA_TRY(auto loaded, loadModel(request, {}, std::move(stop)));
+    model.transformer = std::move(loaded->transformer);  // before the backends that it borrows
+    model.backends = std::move(loaded->backends);
+    model.info = std::move(loaded->info);
+    model.info.notes.push_back(failure.message + " All layers run on the processor from here on.");
+    return {};
 }
 
 }  // namespace qllama

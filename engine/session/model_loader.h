@@ -26,7 +26,10 @@ struct LoadRequest {
     std::optional<std::vector<std::int64_t>> split;  // layers of each; empty: by their memory
     std::optional<double> deviceShare;  // part of the layers for the device, the rest on the CPU
     bool mayUseCpu = true;              // where one device named alone is too small; false: fail
-    bool profile = false;               // time the kernels of OpenCL devices
+    // Asked, on the loading or generating thread, when a device other than the CPU fails or is not
+    // there: true lets its layers go elsewhere, at last to the CPU, with a note. Empty: never.
+    std::function<bool(const Error&)> mayLeaveDevice = {};
+    bool profile = false;  // time the kernels of OpenCL devices
     Precision precision = Precision::Source;
     int threadCount = 0;         // 0: physical cores
     bool needsTokenizer = true;  // false: LoadedModel::tokenizer stays empty (benchmarks)
@@ -58,6 +61,7 @@ struct ModelInfo {
 // Member order is destruction order reversed: the transformer goes before the backends it borrows.
 struct LoadedModel {
     ModelInfo info;
+    LoadRequest request;  // that it was loaded by
     std::shared_ptr<const Tokenizer> tokenizer;
     std::vector<std::unique_ptr<Backend>> backends;
     std::unique_ptr<Transformer> transformer;
@@ -70,6 +74,11 @@ KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tenso
 
 // Where the layers would go and what that takes, without loading them.
 Result<PlacementPlan> planModel(const LoadRequest& request, std::stop_token stop);
+
+// Loads the weights again on the CPU, after `failure` of a device that computed with them; the
+// context is empty afterwards. What it says of that is the last of info.notes. On failure, which may
+// be Cancelled, `model` is as it was.
+Result<void> moveToCpu(LoadedModel& model, const Error& failure, std::stop_token stop);
 
 // Error code of a missing tokenizer.model is NotFound with where = "tokenizer.model": the front end
 // then asks for the file and tries again with location.tokenizer set.

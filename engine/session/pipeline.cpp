@@ -33,10 +33,18 @@ Result<std::vector<DeviceInfo>> automaticDevices() {
     return devices;
 }
 
-Result<std::vector<DeviceInfo>> namedDevices(const std::vector<std::string>& names) {
+// A device that is not there is left out where `request` allows it; a given split then no longer
+// counts.
+Result<std::vector<DeviceInfo>> namedDevices(const DeviceRequest& request, DeviceChoice& choice) {
     std::vector<DeviceInfo> devices;
-    for (const std::string& name : names) {
-        QLLAMA_TRY(DeviceInfo device, describeDevice(name));
+    for (const std::string& name : namesIn(request.device)) {
+        auto found = describeDevice(name);
+        if (!found.ok() && request.mayLeaveDevice && request.mayLeaveDevice(found.error())) {
+            choice.notes.push_back(found.error().message + " It was left out.");
+            choice.split.reset();
+            continue;
+        }
+        QLLAMA_TRY(DeviceInfo device, std::move(found));
         for (const DeviceInfo& other : devices)
             if (other.id == device.id)
                 return Error{
@@ -44,6 +52,10 @@ Result<std::vector<DeviceInfo>> namedDevices(const std::vector<std::string>& nam
                     "The device " + name + " is named twice; each runs one range of layers.",
                     {}};
         devices.push_back(std::move(device));
+    }
+    if (devices.empty()) {
+        QLLAMA_TRY(DeviceInfo cpu, describeDevice("cpu"));
+        devices.push_back(std::move(cpu));
     }
     return devices;
 }
@@ -101,10 +113,12 @@ Result<std::unique_ptr<Transformer>> carryOut(const PipelineRequest& request,
 }
 
 // The backends of the plan's stages; those already open are kept.
-Result<void> openBackends(const PipelineRequest& request, Pipeline& pipeline) {
+Result<void> openBackends(const PipelineRequest& request, Pipeline& pipeline,
+                          std::size_t& failedStage) {
     std::vector<std::unique_ptr<Backend>> open = std::move(pipeline.backends);
     pipeline.backends.clear();
-    for (const StagePlacement& stage : pipeline.plan.stages) {
+    for (failedStage = 0; failedStage < pipeline.plan.stages.size(); ++failedStage) {
+        const StagePlacement& stage = pipeline.plan.stages[failedStage];
         const auto found = std::find_if(open.begin(), open.end(), [&](const auto& backend) {
             return backend && backend->device().id == stage.device.id;
         });
@@ -132,6 +146,37 @@ std::string stepBack(PlacementRequest& placement, const StagePlacement& stage) {
            " layers; it was tried again with at most " + std::to_string(limit) + ".";
 }
 
+// Leaves the device of a stage out; the sentence about it.
+Result<std::string> leave(PlacementRequest& placement, const StagePlacement& stage,
+                          const Error& error) {
+    std::vector<DeviceInfo> others;
+    std::vector<std::int64_t> limits;
+    for (std::size_t i = 0; i < placement.devices.size(); ++i) {
+        if (placement.devices[i].id == stage.device.id) continue;
+        others.push_back(placement.devices[i]);
+        if (i < placement.layerLimits.size()) limits.push_back(placement.layerLimits[i]);
+    }
+    placement.devices = std::move(others);
+    placement.layerLimits = std::move(limits);
+    placement.split.reset();
+    // The others may be too small for its layers: the CPU, which takes all, comes last.
+    const bool hasCpu = std::any_of(placement.devices.begin(), placement.devices.end(),
+                                    [](const DeviceInfo& device) { return device.id == "cpu"; });
+    if (!hasCpu) {
+        QLLAMA_TRY(DeviceInfo cpu, describeDevice("cpu"));
+        placement.devices.push_back(std::move(cpu));
+        if (!placement.layerLimits.empty())
+            placement.layerLimits.push_back(placement.config.layerCount);
+    }
+    return error.message + " Its layers went elsewhere.";
+}
+
+bool mayLeave(const PipelineRequest& request, const Error& error, const StagePlacement& stage) {
+    const bool isOfDevice = error.code == ErrorCode::Device || error.code == ErrorCode::OutOfMemory;
+    return isOfDevice && stage.device.id != "cpu" && request.mayLeaveDevice &&
+           request.mayLeaveDevice(error);
+}
+
 void addSpareNote(const PipelineRequest& request, Pipeline& pipeline) {
     const StagePlacement& last = pipeline.plan.stages.back();
     if (!request.cpuIsSpare || last.device.id != "cpu") return;
@@ -139,6 +184,15 @@ void addSpareNote(const PipelineRequest& request, Pipeline& pipeline) {
     pipeline.plan.notes.push_back(std::to_string(last.layerCount) + " of the " +
                                   std::to_string(request.placement.config.layerCount) +
                                   " layers do not fit on " + wanted + " and run on the processor.");
+}
+
+Result<std::unique_ptr<Transformer>> loadStages(const PipelineRequest& request,
+                                                const Checkpoint& checkpoint, Pipeline& pipeline,
+                                                const LoadProgressSink& progress,
+                                                const std::stop_token& stop,
+                                                std::size_t& failedStage) {
+    QLLAMA_CHECK(openBackends(request, pipeline, failedStage));
+    return carryOut(request, checkpoint, pipeline, progress, stop, failedStage);
 }
 
 }  // namespace
@@ -149,7 +203,7 @@ Result<DeviceChoice> chooseDevices(const DeviceRequest& request) {
     if (request.device == "auto") {
         QLLAMA_TRY(choice.devices, automaticDevices());
     } else {
-        QLLAMA_TRY(choice.devices, namedDevices(namesIn(request.device)));
+        QLLAMA_TRY(choice.devices, namedDevices(request, choice));
         const bool onlyOpenCl = choice.devices.size() == 1 && choice.devices.front().id != "cpu";
         if (onlyOpenCl && !request.split && (request.mayUseCpu || request.deviceShare)) {
             QLLAMA_TRY(DeviceInfo cpu, describeDevice("cpu"));
@@ -157,20 +211,21 @@ Result<DeviceChoice> chooseDevices(const DeviceRequest& request) {
             choice.cpuIsSpare = true;
         }
     }
-    if (request.deviceShare) return shared(std::move(choice), request);
+    // Without the device that it was meant for, there is nothing left to share.
+    if (request.deviceShare && choice.notes.empty()) return shared(std::move(choice), request);
     return choice;
 }
 
 Result<Pipeline> loadPipeline(const PipelineRequest& request, const Checkpoint& checkpoint,
                               const LoadProgressSink& progress, std::stop_token stop) {
     PipelineRequest current = request;
-    std::vector<std::string> notes;
+    std::vector<std::string> notes = request.notes;
     Pipeline pipeline;
     while (true) {
         QLLAMA_TRY(pipeline.plan, planPlacement(current.placement, checkpoint));
-        QLLAMA_CHECK(openBackends(current, pipeline));
         std::size_t failedStage = 0;
-        auto transformer = carryOut(current, checkpoint, pipeline, progress, stop, failedStage);
+        Result<std::unique_ptr<Transformer>> transformer =
+            loadStages(current, checkpoint, pipeline, progress, stop, failedStage);
         if (transformer.ok()) {
             pipeline.transformer = std::move(transformer).value();
             addSpareNote(request, pipeline);
@@ -180,10 +235,14 @@ Result<Pipeline> loadPipeline(const PipelineRequest& request, const Checkpoint& 
         const Error& error = transformer.error();
         const StagePlacement& stage =
             pipeline.plan.stages[std::min(failedStage, pipeline.plan.stages.size() - 1)];
-        if (error.code != ErrorCode::OutOfMemory || current.placement.split ||
-            stage.device.id == "cpu")
-            return error;
-        notes.push_back(stepBack(current.placement, stage));
+        if (error.code == ErrorCode::OutOfMemory && !current.placement.split &&
+            stage.device.id != "cpu") {
+            notes.push_back(stepBack(current.placement, stage));
+            continue;
+        }
+        if (!mayLeave(request, error, stage)) return error;
+        QLLAMA_TRY(std::string note, leave(current.placement, stage, error));
+        notes.push_back(std::move(note));
     }
 }
 

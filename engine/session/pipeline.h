@@ -2,6 +2,7 @@
 // when a device turns out to have less memory than it announced.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct DeviceRequest {
     // Part of the layers, 0 to 1, for the device; the CPU takes the rest. Not together with split.
     std::optional<double> deviceShare = {};
     bool mayUseCpu = true;  // one OpenCL device named and too small: the CPU takes the rest
+    // See LoadRequest: whether a device that is not there may be left out.
+    std::function<bool(const Error&)> mayLeaveDevice = {};
     std::int64_t layerCount = 0;
 };
 
@@ -44,10 +47,13 @@ struct PipelineRequest {
     PlacementRequest placement;
     bool cpuIsSpare = false;
     BackendOptions options;
+    std::function<bool(const Error&)> mayLeaveDevice = {};  // see LoadRequest
+    std::vector<std::string> notes = {};                    // of the choice of devices
 };
 
-// A device that runs out of memory gets fewer layers, unless the split was given. Progress counts
-// the bytes of all devices.
+// A device that runs out of memory gets fewer layers, unless the split was given. One that fails is
+// left out where mayLeaveDevice says so, and its layers go to the others or to the CPU. Progress
+// counts the bytes of all devices.
 Result<Pipeline> loadPipeline(const PipelineRequest& request, const Checkpoint& checkpoint,
                               const LoadProgressSink& progress, std::stop_token stop);
 

@@ -1,4 +1,4 @@
-// --inspect and --list-devices.
+// --inspect, --plan and --list-devices.
 #pragma once
 
 #include "gui/command_line.h"
@@ -6,6 +6,7 @@
 namespace qllama {
 
 int runInspect(const CommandLine& commandLine);  // the exit code
+int runPlan(const CommandLine& commandLine);
 int runListDevices(const CommandLine& commandLine);
 
 }  // namespace qllama

@@ -55,6 +55,13 @@ Result<GenerationResult> generate(const CommandLine& commandLine, Reporter& repo
     if (commandLine.logitsPath) {
         QLLAMA_TRY(logits, NpyFile::open(*commandLine.logitsPath));
     }
+    // What it needs is said before it is taken. A request without a plan fails in loadModel() too,
+    // which knows more about why, and alone asks what to do about a device that is not there.
+    if (commandLine.load.device != "cpu") {
+        LoadRequest asked = commandLine.load;
+        asked.mayLeaveDevice = {};
+        if (const auto plan = planModel(asked, stop); plan.ok()) reporter.planned(plan.value());
+    }
     QLLAMA_TRY(
         auto model,
         loadModel(

@@ -2,6 +2,7 @@
 
 #include "engine/tokenizer/utf8_stream.h"
 #include "gui/terminal/json_object.h"
+#include "gui/terminal/placement_text.h"
 #include "gui/terminal/reporter.h"
 
 namespace qllama {
@@ -21,20 +22,18 @@ std::string line(const JsonObject& object) {
     return object.text() + "\n";
 }
 
-std::vector<JsonObject> placementOf(const ModelInfo& model) {
-    std::vector<JsonObject> stages;
-    for (const StagePlacement& stage : model.placement.stages)
-        stages.push_back(JsonObject()
-                             .add("device", stage.device.id)
-                             .add("first_layer", stage.firstLayer)
-                             .add("layers", stage.layerCount)
-                             .add("weights_bytes", stage.weightBytes)
-                             .add("kv_cache_bytes", stage.kvCacheBytes)
-                             .add("scratch_bytes", stage.scratchBytes));
-    return stages;
+}  // namespace
+
+void JsonReporter::planned(const PlacementPlan& plan) {
+    m_output.write(
+        line(event("plan").add("placement", placementObjects(plan)).add("notes", plan.notes)));
 }
 
-}  // namespace
+void JsonReporter::modelMoved(const ModelInfo& model) {
+    m_output.write(line(event("moved")
+                            .add("placement", placementObjects(model.placement))
+                            .add("notes", model.notes)));
+}
 
 void JsonReporter::modelReady(const ModelInfo& model, std::uint64_t seed) {
     m_output.write(line(event("model")
@@ -51,7 +50,7 @@ void JsonReporter::modelReady(const ModelInfo& model, std::uint64_t seed) {
                             .add("kv_cache_bytes", model.kvCacheBytes)
                             .add("load_ms", rounded(model.loadMs))
                             .add("seed", seed)
-                            .add("placement", placementOf(model))
+                            .add("placement", placementObjects(model.placement))
                             .add("notes", model.notes)));
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "gui/terminal/placement_text.h"
 #include "gui/terminal/reporter.h"
 #include "gui/terminal/text_table.h"
 
@@ -64,14 +65,31 @@ PlainReporter::PlainReporter(StandardOutput& output, const PlainStyle& style)
       m_style(style),
       m_progress(!style.quiet && isSmartTerminal(STDERR_FILENO)) {}
 
+std::string PlainReporter::describe(const ModelInfo& model) const {
+    return (m_style.demoModel ? "demo model, " : model.name + ", ") + model.precision + ", " +
+           devicesOf(model) + ", " + counted(model.threadCount, "thread");
+}
+
+void PlainReporter::planned(const PlacementPlan& plan) {
+    if (m_style.quiet) return;
+    for (const std::string& line : linesOf(placementTable(plan)))
+        printError(line);
+}
+
+void PlainReporter::modelMoved(const ModelInfo& model) {
+    m_progress.erase();
+    endLine();
+    m_model = describe(model);
+    if (!m_style.quiet && !model.notes.empty()) printError("Note: " + model.notes.back());
+}
+
 void PlainReporter::loadProgress(const LoadProgress& progress) {
     m_progress.show("Loading", progress.doneBytes, progress.totalBytes);
 }
 
 void PlainReporter::modelReady(const ModelInfo& model, std::uint64_t) {
     m_progress.erase();
-    m_model = (m_style.demoModel ? "demo model, " : model.name + ", ") + model.precision + ", " +
-              devicesOf(model) + ", " + counted(model.threadCount, "thread");
+    m_model = describe(model);
     if (m_style.quiet) return;
     for (const std::string& note : model.notes)
         printError("Note: " + note);

@@ -17,6 +17,8 @@ namespace qllama {
 // failed may also come alone.
 class Reporter : public GenerationSink {
 public:
+    // Before loading, when other devices than the CPU take part.
+    virtual void planned(const PlacementPlan& plan) = 0;
     virtual void loadProgress(const LoadProgress& progress) = 0;
     virtual void modelReady(const ModelInfo& model, std::uint64_t seed) = 0;
     virtual void done(const GenerationResult& result) = 0;
@@ -31,6 +33,8 @@ class JsonReporter : public Reporter {
 public:
     explicit JsonReporter(StandardOutput& output) : m_output(output) {}
 
+    void planned(const PlacementPlan& plan) override;
+    void modelMoved(const ModelInfo& model) override;
     void loadProgress(const LoadProgress&) override {}
     void modelReady(const ModelInfo& model, std::uint64_t seed) override;
     void promptStarted(std::int64_t, std::uint64_t) override {}
@@ -59,6 +63,8 @@ class PlainReporter : public Reporter {
 public:
     PlainReporter(StandardOutput& output, const PlainStyle& style);
 
+    void planned(const PlacementPlan& plan) override;
+    void modelMoved(const ModelInfo& model) override;
     void loadProgress(const LoadProgress& progress) override;
     void modelReady(const ModelInfo& model, std::uint64_t seed) override;
     void promptStarted(std::int64_t, std::uint64_t) override {}
@@ -72,6 +78,7 @@ public:
 private:
     void print(std::string_view text, int red, int green, int blue);
     void endLine();
+    [[nodiscard]] std::string describe(const ModelInfo& model) const;
 
     StandardOutput& m_output;
     PlainStyle m_style;

@@ -41,6 +41,8 @@ int runTerminal(int argc, char** argv) {
             return runGenerate(commandLine);
         case TerminalAction::Inspect:
             return runInspect(commandLine);
+        case TerminalAction::Plan:
+            return runPlan(commandLine);
         case TerminalAction::Benchmark:
             return runBenchmark(commandLine);
         case TerminalAction::MakeModel:

@@ -15,8 +15,17 @@ private slots:
     void withoutDriversTheProcessorRemains();
     void brokenDriversAreNamed_data();
     void brokenDriversAreNamed();
+    void planIsShownWithoutLoading();
+    void missingDeviceFollowsThePolicy();
+    void limitedMemoryIsDividedByPlan();
 
 private:
+    struct Run {
+        int exitCode = -1;
+        QByteArray out;
+        QByteArray err;
+    };
+    static Run run(const QStringList& arguments, const QMap<QString, QString>& variables = {});
     static QJsonObject listDevices(const QString& vendors);
 };
 
@@ -79,6 +88,85 @@ void TestOpenClDevices::brokenDriversAreNamed() {
     QCOMPARE(list["devices"].toArray().size(), 1);
     const QString first = list["notes"].toArray()[0].toString();
     QVERIFY2(first.contains("broken.icd") && first.contains(reason), qPrintable(first));
+}
+
+TestOpenClDevices::Run TestOpenClDevices::run(const QStringList& arguments,
+                                              const QMap<QString, QString>& variables) {
+    QProcess program;
+    auto environment = QProcessEnvironment::systemEnvironment();
+    for (auto entry = variables.begin(); entry != variables.end(); ++entry)
+        environment.insert(entry.key(), entry.value());
+    program.setProcessEnvironment(environment);
+    program.start(QLLAMA_PROGRAM, arguments);
+    program.closeWriteChannel();
+    if (!program.waitForFinished(120000) || program.exitStatus() != QProcess::NormalExit) return {};
+    return {program.exitCode(), program.readAllStandardOutput(), program.readAllStandardError()};
+}
+
+void TestOpenClDevices::planIsShownWithoutLoading() {
+    const QStringList where = {"--plan", "--device", "opencl:0,cpu", "--split", "4,2"};
+    const Run json = run(where + QStringList{"--json"});
+    QCOMPARE(json.exitCode, 0);
+    const QJsonObject plan = QJsonDocument::fromJson(json.out).object();
+    QCOMPARE(plan["event"].toString(), QString("plan"));
+    const QJsonArray stages = plan["placement"].toArray();
+    QCOMPARE(stages.size(), 2);
+    QCOMPARE(stages[0].toObject()["device"].toString(), QString("opencl:0"));
+    QCOMPARE(stages[1].toObject()["first_layer"].toInt(), 4);
+    QVERIFY(stages[0].toObject()["memory_bytes"].toDouble() >
+            stages[0].toObject()["weights_bytes"].toDouble());
+    const Run plain = run(where);
+    QCOMPARE(plain.exitCode, 0);
+    for (const char* part : {"weights", "KV cache", "opencl:0", "0-3", "4-5", "cpu"})
+        QVERIFY2(plain.out.contains(part), plain.out.constData());
+    // And before a model is loaded there.
+    const Run loading =
+        run({"--headless", "--device", "opencl:0", "--prompt", "a", "--max-tokens", "1"});
+    QVERIFY2(loading.err.contains("KV cache"), loading.err.constData());
+    QVERIFY(run({"--plan", "--device", "opencl:99"}).exitCode != 0);
+}
+
+void TestOpenClDevices::missingDeviceFollowsThePolicy() {
+    const QStringList generate = {"--headless",   "--device", "opencl:99", "--prompt", "Once",
+                                  "--max-tokens", "5",        "--seed",    "3"};
+    const QByteArray text =
+        run({"--headless", "--prompt", "Once", "--max-tokens", "5", "--seed", "3"}).out;
+    for (const QStringList& policy : {QStringList{}, QStringList{"--on-device-failure", "stop"},
+                                      QStringList{"--on-device-failure", "ask"}}) {
+        const Run stopped = run(generate + policy);
+        QVERIFY(stopped.exitCode != 0);
+        QVERIFY(stopped.out.isEmpty());
+        QVERIFY2(stopped.err.contains("opencl:99"), stopped.err.constData());
+    }
+    const Run left = run(generate + QStringList{"--on-device-failure", "cpu"});
+    QCOMPARE(left.exitCode, 0);
+    QCOMPARE(left.out, text);
+    QVERIFY2(left.err.contains("opencl:99"), left.err.constData());
+}
+
+void TestOpenClDevices::limitedMemoryIsDividedByPlan() {
+    // PoCL counts in whole GB; with a context of that length the KV cache takes as much.
+    const QStringList generate = {"--headless", "--prompt",      "Once",   "--max-tokens",
+                                  "8",          "--max-seq-len", "640000", "--seed",
+                                  "3",          "--json"};
+    const QMap<QString, QString> limited = {{"POCL_MEMORY_LIMIT", "1"},
+                                            {"POCL_DEVICES", "pthread"}};
+    const auto textOf = [](const Run& run) {
+        return QJsonDocument::fromJson(run.out.trimmed().split('\n').last()).object()["text"];
+    };
+    const Run divided = run(generate + QStringList{"--device", "opencl:0"}, limited);
+    QVERIFY2(divided.exitCode == 0, divided.err.constData());
+    const QJsonArray stages =
+        QJsonDocument::fromJson(divided.out.split('\n').first()).object()["placement"].toArray();
+    QCOMPARE(stages.size(), 2);
+    QCOMPARE(stages[1].toObject()["device"].toString(), QString("cpu"));
+    QCOMPARE(textOf(divided), textOf(run(generate)));
+    QVERIFY(!textOf(divided).toString().isEmpty());
+    // Told not to divide: both numbers, and no crash.
+    const Run strict =
+        run(generate + QStringList{"--device", "opencl:0", "--strict-device"}, limited);
+    QVERIFY(strict.exitCode != 0);
+    QVERIFY2(strict.err.contains("does not fit"), strict.err.constData());
 }
 
 QTEST_GUILESS_MAIN(TestOpenClDevices)
