@@ -13,7 +13,7 @@ DeviceFinder::~DeviceFinder() {
 }
 
 void DeviceFinder::start() {
-    if (m_thread) return;
+    if (m_thread && !m_thread->isFinished()) return;
     m_thread.reset(QThread::create([this] {
         DeviceList devices;
         try {

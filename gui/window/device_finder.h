@@ -18,7 +18,7 @@ public:
     explicit DeviceFinder(std::function<DeviceList()> list, QObject* parent = nullptr);
     ~DeviceFinder() override;  // waits for a search that runs
 
-    void start();  // once
+    void start();  // again, too; no effect while a search runs
 
 signals:
     void devicesFound(const qllama::DeviceList& devices);

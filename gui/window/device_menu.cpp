@@ -2,11 +2,25 @@
 
 #include <QActionGroup>
 #include <QLocale>
+#include <QSettings>
 #include <QStringList>
+#include <algorithm>
 
 #include "gui/window/text.h"
 
 namespace qllama {
+
+namespace {
+
+struct FailureKey {
+    DeviceFailureChoice choice;
+    const char* key;
+};
+constexpr FailureKey kFailureKeys[] = {{DeviceFailureChoice::Ask, "ask"},
+                                       {DeviceFailureChoice::GoOn, "go-on"},
+                                       {DeviceFailureChoice::Stop, "stop"}};
+
+}  // namespace
 
 QString deviceLabel(const DeviceInfo& device) {
     QString label = toQString(device.name);
@@ -67,35 +81,116 @@ void DeviceMenu::setCurrent(const QString& id) {
     emit currentNameChanged();
 }
 
+void DeviceMenu::showSearch() {
+    m_searching = true;
+    rebuild();
+}
+
+void DeviceMenu::choose(const QString& id) {
+    if (id == m_current) return;
+    setCurrent(id);
+    emit deviceChosen(id);
+}
+
+void DeviceMenu::setFailureChoice(DeviceFailureChoice choice) {
+    if (choice == m_failureChoice) return;
+    m_failureChoice = choice;
+    rebuild();
+}
+
+void DeviceMenu::save(QSettings& settings) const {
+    for (const auto& [choice, key] : kFailureKeys)
+        if (choice == m_failureChoice)
+            settings.setValue(QStringLiteral("load/whenDeviceFails"), QLatin1String(key));
+}
+
+void DeviceMenu::restore(const QSettings& settings) {
+    const QString kept = settings.value(QStringLiteral("load/whenDeviceFails")).toString();
+    for (const auto& [choice, key] : kFailureKeys)
+        if (kept == QLatin1String(key)) setFailureChoice(choice);
+}
+
+QString DeviceMenu::nameOf(const QString& id) const {
+    for (const DeviceInfo& device : m_devices.devices)
+        if (toQString(device.id) == id && device.id != "cpu") return toQString(device.name);
+    return id == u"cpu" ? tr("CPU") : id;
+}
+
 QString DeviceMenu::currentName() const {
     if (m_current == u"auto") return tr("Automatic");
-    for (const DeviceInfo& device : m_devices.devices)
-        if (toQString(device.id) == m_current && device.id != "cpu") return toQString(device.name);
-    return m_current == u"cpu" ? tr("CPU") : m_current;
+    QStringList names;
+    for (const QString& id : m_current.split(u','))
+        names += nameOf(id);
+    return names.join(QStringLiteral(" + "));
+}
+
+bool DeviceMenu::isFound(const QString& id) const {
+    return id == u"auto" ||
+           std::any_of(m_devices.devices.begin(), m_devices.devices.end(),
+                       [&](const DeviceInfo& device) { return toQString(device.id) == id; });
 }
 
 void DeviceMenu::rebuild() {
     for (QAction* action : m_group->actions())
         m_group->removeAction(action);
     clear();
-    bool currentFound = m_current == u"auto";
+    // clear() leaves menus of ours alive.
+    qDeleteAll(findChildren<QMenu*>(QString(), Qt::FindDirectChildrenOnly));
     addDevice(QStringLiteral("auto"), tr("Automatic"),
               tr("The fastest device that has room for the model"));
-    for (const DeviceInfo& device : m_devices.devices) {
+    for (const DeviceInfo& device : m_devices.devices)
         addDevice(toQString(device.id), deviceLabel(device), deviceFacts(device));
-        currentFound = currentFound || toQString(device.id) == m_current;
-    }
-    if (!currentFound)
-        addDevice(m_current, m_searching ? currentName() : tr("%1 (not found)").arg(currentName()),
+    const QStringList chosen = m_current.split(u',');
+    const bool allFound = std::all_of(chosen.begin(), chosen.end(),
+                                      [this](const QString& id) { return isFound(id); });
+    if (!allFound || chosen.size() > 1)
+        addDevice(m_current,
+                  m_searching || allFound ? currentName() : tr("%1 (not found)").arg(currentName()),
                   QString());
+    addSeparator();
+    addTools();
+}
+
+void DeviceMenu::addTools() {
+    QAction* plan = addAction(tr("Several Devices and &Memory…"));
+    plan->setObjectName(QStringLiteral("devicePlan"));
+    plan->setToolTip(
+        tr("Divides the layers over several devices, and shows how many bytes go where "
+           "before the model is loaded"));
+    connect(plan, &QAction::triggered, this, &DeviceMenu::planRequested);
+    addFailureMenu();
     addSeparator();
     if (m_searching) {
         addAction(tr("Looking for devices…"))->setEnabled(false);
         return;
     }
+    QAction* search = addAction(tr("Look for Devices A&gain"));
+    search->setObjectName(QStringLiteral("deviceSearch"));
+    search->setToolTip(
+        tr("A driver that was installed meanwhile is found when the program is started again"));
+    connect(search, &QAction::triggered, this, &DeviceMenu::searchRequested);
     QAction* details = addAction(tr("About the &Devices…"));
     details->setObjectName(QStringLiteral("deviceDetails"));
     connect(details, &QAction::triggered, this, &DeviceMenu::showDetails);
+}
+
+void DeviceMenu::addFailureMenu() {
+    QMenu* menu = addMenu(tr("When a Device &Fails"));
+    auto* group = new QActionGroup(menu);
+    const auto add = [&](DeviceFailureChoice choice, const char* name, const QString& text) {
+        QAction* action = menu->addAction(text);
+        action->setObjectName(QLatin1String(name));
+        action->setCheckable(true);
+        action->setChecked(choice == m_failureChoice);
+        group->addAction(action);
+        // Queued: the menu is built anew, and this action with it.
+        connect(
+            action, &QAction::triggered, this, [this, choice] { setFailureChoice(choice); },
+            Qt::QueuedConnection);
+    };
+    add(DeviceFailureChoice::Ask, "failureAsk", tr("&Ask What to Do"));
+    add(DeviceFailureChoice::GoOn, "failureGoOn", tr("&Go On Without It, at Last on the CPU"));
+    add(DeviceFailureChoice::Stop, "failureStop", tr("&Stop"));
 }
 
 QAction* DeviceMenu::addDevice(const QString& id, const QString& label, const QString& toolTip) {

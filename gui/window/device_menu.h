@@ -6,8 +6,12 @@
 #include "engine/backend/device.h"
 
 class QActionGroup;
+class QSettings;
 
 namespace qllama {
+
+// What happens when a device fails: the user is asked, the work goes on without it, or it ends.
+enum class DeviceFailureChoice { Ask, GoOn, Stop };
 
 class DeviceMenu : public QMenu {
     Q_OBJECT
@@ -16,6 +20,17 @@ public:
     explicit DeviceMenu(QWidget* parent = nullptr);
 
     void setDevices(const DeviceList& devices);
+    [[nodiscard]] const DeviceList& devices() const { return m_devices; }
+    void showSearch();  // until setDevices()
+    // As if the user had chosen it: an id, or several with commas for a pipeline over them.
+    void choose(const QString& id);
+    void setFailureChoice(DeviceFailureChoice choice);
+    [[nodiscard]] DeviceFailureChoice failureChoice() const { return m_failureChoice; }
+
+    // The choice for failures; the device is part of the load request.
+    void save(QSettings& settings) const;
+    void restore(const QSettings& settings);
+
     // Any id is kept, also one that is not there (any more): what was asked for stays visible.
     void setCurrent(const QString& id);
     [[nodiscard]] QString current() const { return m_current; }
@@ -24,17 +39,24 @@ public:
 signals:
     void deviceChosen(const QString& id);
     void currentNameChanged();
+    void searchRequested();
+    void planRequested();  // the memory plan, and the choice of several devices
     // The user asks what was found and what is missing: in sentences, and the facts about each.
     void detailsRequested(const QString& notes, const QString& facts);
 
 private:
     void rebuild();
+    void addTools();
+    void addFailureMenu();
+    [[nodiscard]] QString nameOf(const QString& id) const;
+    [[nodiscard]] bool isFound(const QString& id) const;
     QAction* addDevice(const QString& id, const QString& text, const QString& toolTip);
     void showDetails();
 
     DeviceList m_devices;
     bool m_searching = true;
     QString m_current = QStringLiteral("cpu");
+    DeviceFailureChoice m_failureChoice = DeviceFailureChoice::Ask;
     QActionGroup* m_group;
 };
 

@@ -76,6 +76,10 @@ void EngineController::measureBandwidth(int threadCount) {
 // The final signals: always passed on, and they change the state when the request is the running
 // one.
 void EngineController::connectWorker() {
+    connect(m_worker, &EngineWorker::modelMoved, this, [this](quint64 id, const ModelInfo& info) {
+        if (m_model) m_model = info;
+        emit modelMoved(id, info);
+    });
     connect(m_worker, &EngineWorker::modelLoaded, this, [this](quint64 id, const ModelInfo& info) {
         abandonIf(m_load, id);
         m_model = info;

@@ -48,6 +48,7 @@ signals:
     void loadFailed(quint64 id, const qllama::Error& error);
 
     void generationStarted(quint64 id, const qllama::GenerationRequest& request);
+    void modelMoved(quint64 id, const qllama::ModelInfo& info);  // model() is the new one
     void promptStarted(quint64 id, qint64 tokenCount, quint64 seed);
     void promptProgress(quint64 id, qint64 doneTokens, qint64 totalTokens);
     void promptDone(quint64 id, const qllama::PromptStatistics& statistics);

@@ -48,6 +48,10 @@ public:
         m_pending.append(chunk);
         if (m_tokenThrottle.due()) flush();
     }
+    void modelMoved(const ModelInfo& model) override {
+        flush();
+        emit m_worker.modelMoved(m_id, model);
+    }
     void flush() {
         if (m_pending.isEmpty()) return;
         emit m_worker.tokensReady(m_id, std::exchange(m_pending, {}));

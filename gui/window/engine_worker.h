@@ -34,6 +34,8 @@ signals:
     void loadFailed(quint64 id, const qllama::Error& error, bool previousModelKept);
     void modelUnloaded();
 
+    // While it generates: see GenerationSink::modelMoved().
+    void modelMoved(quint64 id, const qllama::ModelInfo& info);
     void promptStarted(quint64 id, qint64 tokenCount, quint64 seed);
     void promptProgress(quint64 id, qint64 doneTokens, qint64 totalTokens);
     void promptDone(quint64 id, const qllama::PromptStatistics& statistics);

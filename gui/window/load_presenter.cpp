@@ -10,6 +10,7 @@
 #include "gui/window/message_bar.h"
 #include "gui/window/model_picker.h"
 #include "gui/window/paths.h"
+#include "gui/window/placement_text.h"
 #include "gui/window/recent_models.h"
 #include "gui/window/text.h"
 
@@ -53,6 +54,8 @@ void LoadPresenter::connectEngine() {
     connect(&engine, &EngineController::loadFailed, this, [this](quint64 id, const Error& error) {
         if (id == m_running.id) showFailure(error);
     });
+    connect(&engine, &EngineController::modelMoved, this,
+            [this](quint64, const ModelInfo& info) { showMoved(info); });
     connect(&engine, &EngineController::stateChanged, this, &LoadPresenter::updateModel);
 }
 
@@ -98,6 +101,8 @@ LoadRequest LoadPresenter::request() const {
     request.device = m_parts.devices.current().toStdString();
     request.weightCacheFolder = m_parts.weightCacheFolder;
     m_parts.panel.writeTo(request);
+    if (m_parts.devices.failureChoice() == DeviceFailureChoice::GoOn)
+        request.mayLeaveDevice = [](const Error&) { return true; };
     return request;
 }
 
@@ -162,16 +167,39 @@ void LoadPresenter::offerHelp(const Error& error, Message& message) {
             m_location = location;
             chooseParams();
         };
-    } else if (error.code == ErrorCode::Device && m_running.device != "cpu") {
-        message.actionText = tr("Use the CPU");
-        message.action = [this, location] {
-            m_parts.devices.setCurrent(QStringLiteral("cpu"));
-            load(location);
-        };
+    } else if (error.code == ErrorCode::Device && m_running.device != "cpu" &&
+               m_parts.devices.failureChoice() != DeviceFailureChoice::Stop) {
+        offerCpu(message);
     } else if (!m_parts.engine.model() && m_parts.picker.demoAction()->isEnabled()) {
         message.actionText = tr("Load the Demo Model");
         message.action = [this] { m_parts.picker.demoAction()->trigger(); };
     }
+}
+
+void LoadPresenter::offerCpu(Message& message) {
+    const CheckpointLocation location = m_running.location;
+    message.actionText = tr("Use the CPU");
+    message.action = [this, location] {
+        m_parts.devices.setCurrent(QStringLiteral("cpu"));
+        load(location);
+    };
+}
+
+void LoadPresenter::offerOtherDevice(const Error& error) {
+    Message message;
+    message.text = toQString(error.message);
+    message.details = toQString(error.where);
+    if (m_parts.devices.failureChoice() != DeviceFailureChoice::Stop) offerCpu(message);
+    m_parts.messages.showMessage(message);
+}
+
+void LoadPresenter::showMoved(const ModelInfo& info) {
+    if (info.notes.empty()) return;
+    m_parts.messages.showMessage({.kind = Message::Kind::Warning,
+                                  .text = toQString(info.notes.back()),
+                                  .details = placementDetails(info.placement),
+                                  .actionText = {},
+                                  .action = {}});
 }
 
 void LoadPresenter::updateModel() {

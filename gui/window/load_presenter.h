@@ -41,6 +41,8 @@ public:
     // Gives the controls the values of `request` without loading.
     void show(const LoadRequest& request);
     void loadAgain();
+    // A device failed while it computed: says so, and offers the CPU where the user wants to be asked.
+    void offerOtherDevice(const Error& error);
     void chooseTokenizer();
     void chooseParams();
     // The model asked for last, with the values of the controls: what to remember.
@@ -52,6 +54,8 @@ private:
     void showLoaded(const ModelInfo& info);
     void showFailure(const Error& error);
     void offerHelp(const Error& error, Message& message);
+    void offerCpu(Message& message);
+    void showMoved(const ModelInfo& info);
     void updateModel();
 
     Parts m_parts;

@@ -13,6 +13,7 @@
 #include "gui/window/activity_bar.h"
 #include "gui/window/buttons.h"
 #include "gui/window/device_menu.h"
+#include "gui/window/device_plan_dialog.h"
 #include "gui/window/load_presenter.h"
 #include "gui/window/message_bar.h"
 #include "gui/window/model_picker.h"
@@ -103,6 +104,13 @@ void MainWindow::connectParts() {
     connect(m_engine.get(), &EngineController::stateChanged, this, &MainWindow::updateState);
     connect(m_engine.get(), &EngineController::modelLoaded, this, &MainWindow::updateState);
     connect(m_activity, &ActivityBar::cancelled, m_engine.get(), &EngineController::stop);
+    connectDevices();
+    connect(m_prompt, &PromptEditor::filesDropped, this,
+            [this](const QMimeData* data) { dropFiles(*data, true); });
+    showDeviceName();
+}
+
+void MainWindow::connectDevices() {
     connect(m_finder, &DeviceFinder::devicesFound, m_deviceMenu, &DeviceMenu::setDevices);
     connect(m_deviceMenu, &DeviceMenu::currentNameChanged, this, &MainWindow::showDeviceName);
     connect(m_deviceMenu, &DeviceMenu::detailsRequested, this,
@@ -113,9 +121,12 @@ void MainWindow::connectParts() {
                                          .actionText = {},
                                          .action = {}});
             });
-    connect(m_prompt, &PromptEditor::filesDropped, this,
-            [this](const QMimeData* data) { dropFiles(*data, true); });
-    showDeviceName();
+    connect(m_deviceMenu, &DeviceMenu::searchRequested, this, [this] {
+        m_deviceMenu->showSearch();
+        m_finder->start();
+    });
+    connect(m_deviceMenu, &DeviceMenu::planRequested, this, &MainWindow::showDevicePlan);
+    connect(m_runs, &RunPresenter::deviceFailed, m_loads, &LoadPresenter::offerOtherDevice);
 }
 
 void MainWindow::start(const WindowStart& options) {
@@ -231,6 +242,17 @@ void MainWindow::showDeviceName() {
     m_deviceButton->setAccessibleName(tr("Device: %1").arg(name));
 }
 
+void MainWindow::showDevicePlan() {
+    if (!m_devicePlan) {
+        m_devicePlan = new DevicePlanDialog(m_services.plan, this);
+        connect(m_devicePlan, &DevicePlanDialog::devicesChosen, m_deviceMenu, &DeviceMenu::choose);
+    }
+    m_devicePlan->present(m_deviceMenu->devices(), m_loads->request());
+    m_devicePlan->show();
+    m_devicePlan->raise();
+    m_devicePlan->activateWindow();
+}
+
 void MainWindow::showKeptWeights() {
     if (!m_keptWeights) {
         m_keptWeights = new WeightCacheDialog(m_services.weightCacheFolder, this);
@@ -254,6 +276,7 @@ void MainWindow::restoreSettings() {
     for (QAction* action : m_actions->themes->actions())
         if (action->data().toString() == theme) action->trigger();
     setTextSteps(settings.value(QStringLiteral("window/textSteps")).toInt());
+    m_deviceMenu->restore(settings);
     m_panel->setGenerationSettings(restoreGeneration(settings));
     m_prompt->setPrompt(
         settings.value(QStringLiteral("prompt"), tr("Once upon a time")).toString().toStdString());
@@ -272,6 +295,7 @@ void MainWindow::saveSettings() {
         settings.setValue(QStringLiteral("prompt"), toQString(m_prompt->prompt()));
     saveGeneration(settings, m_panel->generationSettings());
     saveLoad(settings, m_loads->request());
+    m_deviceMenu->save(settings);
     m_recent.save(settings);
 }
 

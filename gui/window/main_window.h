@@ -20,6 +20,7 @@ namespace qllama {
 
 class ActivityBar;
 class DeviceMenu;
+class DevicePlanDialog;
 class LoadPresenter;
 class MenuButton;
 class MessageBar;
@@ -38,6 +39,8 @@ struct WindowServices {
     std::unique_ptr<FileChooser> files;
     std::unique_ptr<QSettings> settings;
     std::function<DeviceList()> listDevices;
+    // Where the model of a request would go; called in other threads too.
+    std::function<Result<PlacementPlan>(const LoadRequest&)> plan;
     std::optional<std::filesystem::path> demoModel;
     std::filesystem::path weightCacheFolder;  // empty: quantised weights are not kept
 };
@@ -91,6 +94,8 @@ private:
     void setTextSteps(int steps);
     void showDeviceName();
     void showKeptWeights();
+    void connectDevices();
+    void showDevicePlan();
 
     void restoreSettings();
     void saveSettings();
@@ -112,6 +117,7 @@ private:
     DeviceFinder* m_finder;
     LoadPresenter* m_loads = nullptr;
     RunPresenter* m_runs = nullptr;
+    DevicePlanDialog* m_devicePlan = nullptr;    // once it was asked for
     WeightCacheDialog* m_keptWeights = nullptr;  // once it was asked for
     std::unique_ptr<EngineController> m_engine;
 };

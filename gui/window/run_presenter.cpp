@@ -83,7 +83,10 @@ void RunPresenter::connectTokens() {
                                               .details = toQString(error.where),
                                               .actionText = {},
                                               .action = {}});
+                if (error.code == ErrorCode::Device) emit deviceFailed(error);
             });
+    connect(&engine, &EngineController::modelMoved, this,
+            [this](quint64, const ModelInfo& info) { m_parts.status.showModel(info); });
 }
 
 // A run that a new load stopped ends while the activity bar is already about the load.

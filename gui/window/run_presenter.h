@@ -32,6 +32,9 @@ public:
 
     void start(const GenerationRequest& request);
 
+signals:
+    void deviceFailed(const qllama::Error& error);  // and the run with it
+
 private:
     void connectPrompt();
     void connectTokens();

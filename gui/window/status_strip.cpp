@@ -5,6 +5,7 @@
 #include <QLocale>
 
 #include "gui/window/elided_label.h"
+#include "gui/window/placement_text.h"
 #include "gui/window/text.h"
 
 namespace qllama {
@@ -88,9 +89,12 @@ void StatusStrip::showModel(const ModelInfo& model) {
                                  QLocale().toString(qint64(model.parameterCount)),
                                  QLocale().formattedDataSize(model.weightBytes),
                                  QLocale().formattedDataSize(model.kvCacheBytes)));
-    m_device->setText(toQString(model.device.name));
-    m_device->setToolTip(tr("Device in use: %1").arg(m_device->text()) + u'\n' +
-                         tr("%n thread(s)", nullptr, model.threadCount));
+    m_device->setText(model.placement.stages.empty() ? toQString(model.device.name)
+                                                     : placementSummary(model.placement));
+    QString places = tr("Device in use: %1").arg(m_device->text()) + u'\n' +
+                     tr("%n thread(s)", nullptr, model.threadCount);
+    if (!model.placement.stages.empty()) places += u'\n' + placementDetails(model.placement);
+    m_device->setToolTip(places);
     GenerationStatistics none;
     none.contextLength = model.contextLength;
     showStatistics(none);

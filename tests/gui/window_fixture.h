@@ -38,6 +38,10 @@ struct WindowFixture {
     QTemporaryDir folder;
     QString answer;  // of the next dialogs
     DeviceList devices;
+    std::function<DeviceList()> listDevices;  // instead of `devices`
+    std::function<Result<PlacementPlan>(const LoadRequest&)> plan = [](const LoadRequest& request) {
+        return planModel(request, {});
+    };
     std::optional<std::filesystem::path> demoModel;
     std::unique_ptr<MainWindow> window;
 
@@ -49,7 +53,8 @@ struct WindowFixture {
         services.files = std::make_unique<AnsweringFileChooser>(answer);
         services.settings = std::make_unique<QSettings>(folder.filePath(QStringLiteral("s.ini")),
                                                         QSettings::IniFormat);
-        services.listDevices = [list = devices] { return list; };
+        services.listDevices = listDevices ? listDevices : [list = devices] { return list; };
+        services.plan = plan;
         services.demoModel = demoModel;
         services.weightCacheFolder = folder.filePath(QStringLiteral("weights")).toStdString();
         window = std::make_unique<MainWindow>(std::move(services));

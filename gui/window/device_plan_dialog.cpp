@@ -1,0 +1,160 @@
+#include "gui/window/device_plan_dialog.h"
+
+#include <QDialogButtonBox>
+#include <QHeaderView>
+#include <QLabel>
+#include <QLocale>
+#include <QPushButton>
+#include <QSignalBlocker>
+#include <QTreeWidget>
+#include <QVBoxLayout>
+#include <exception>
+#include <memory>
+#include <utility>
+
+#include "gui/window/device_menu.h"
+#include "gui/window/placement_text.h"
+#include "gui/window/text.h"
+
+namespace qllama {
+namespace {
+
+QString bytes(std::int64_t count) {
+    return QLocale().formattedDataSize(count);
+}
+
+}  // namespace
+
+DevicePlanDialog::DevicePlanDialog(Planner planner, QWidget* parent)
+    : QDialog(parent),
+      m_planner(std::move(planner)),
+      m_devices(new QTreeWidget(this)),
+      m_plan(new QTreeWidget(this)),
+      m_notes(new QLabel(this)),
+      m_load(new QPushButton(tr("&Load There"), this)) {
+    setObjectName(QStringLiteral("devicePlanDialog"));
+    setWindowTitle(tr("Several Devices and Memory"));
+    setupLists();
+    setupLayout();
+    resize(720, 460);
+    connect(m_devices, &QTreeWidget::itemChanged, this, &DevicePlanDialog::plan);
+    connect(m_load, &QPushButton::clicked, this, [this] {
+        emit devicesChosen(chosen());
+        accept();
+    });
+}
+
+void DevicePlanDialog::setupLists() {
+    m_devices->setObjectName(QStringLiteral("planDevices"));
+    m_devices->setAccessibleName(tr("Devices that share the layers"));
+    m_devices->setHeaderHidden(true);
+    m_devices->setRootIsDecorated(false);
+    m_plan->setObjectName(QStringLiteral("planStages"));
+    m_plan->setAccessibleName(tr("Memory on each device"));
+    m_plan->setHeaderLabels({tr("Device"), tr("Layers"), tr("Weights"), tr("Keys and values"),
+                             tr("Buffers"), tr("Together"), tr("It has")});
+    m_plan->setRootIsDecorated(false);
+    m_plan->header()->setStretchLastSection(false);
+    m_plan->header()->setSectionResizeMode(QHeaderView::ResizeToContents);
+    m_plan->header()->setSectionResizeMode(0, QHeaderView::Stretch);
+}
+
+void DevicePlanDialog::setupLayout() {
+    auto* about = new QLabel(tr("Each chosen device computes a range of the layers, in this order, "
+                                "as many as its memory holds; the processor takes what is left."),
+                             this);
+    about->setWordWrap(true);
+    m_notes->setObjectName(QStringLiteral("planNotes"));
+    m_notes->setTextFormat(Qt::PlainText);
+    m_notes->setWordWrap(true);
+    m_load->setObjectName(QStringLiteral("planLoad"));
+    auto* buttons = new QDialogButtonBox(QDialogButtonBox::Close, this);
+    buttons->addButton(m_load, QDialogButtonBox::ActionRole);
+    connect(buttons, &QDialogButtonBox::rejected, this, &QDialog::reject);
+    auto* layout = new QVBoxLayout(this);
+    layout->addWidget(about);
+    layout->addWidget(m_devices, 1);
+    layout->addWidget(m_plan, 1);
+    layout->addWidget(m_notes);
+    layout->addWidget(buttons);
+}
+
+void DevicePlanDialog::present(const DeviceList& devices, const LoadRequest& request) {
+    m_request = request;
+    const QStringList chosen = toQString(request.device).split(u',');
+    const QSignalBlocker blocker(m_devices);
+    m_devices->clear();
+    // The processor comes last: it takes what fits nowhere else.
+    for (const bool cpu : {false, true})
+        for (const DeviceInfo& device : devices.devices) {
+            if ((device.id == "cpu") != cpu) continue;
+            auto* item = new QTreeWidgetItem(m_devices, {deviceLabel(device)});
+            item->setData(0, Qt::UserRole, toQString(device.id));
+            item->setToolTip(0, deviceFacts(device));
+            item->setCheckState(
+                0, chosen.contains(toQString(device.id)) ? Qt::Checked : Qt::Unchecked);
+        }
+    plan();
+}
+
+QString DevicePlanDialog::chosen() const {
+    QStringList ids;
+    for (int row = 0; row < m_devices->topLevelItemCount(); ++row)
+        if (const auto* item = m_devices->topLevelItem(row); item->checkState(0) == Qt::Checked)
+            ids += item->data(0, Qt::UserRole).toString();
+    return ids.join(u',');
+}
+
+void DevicePlanDialog::plan() {
+    m_planAgain = m_task.isRunning();
+    if (m_planAgain) return;
+    m_load->setEnabled(false);
+    // Nothing checked is what the menu says, which may be "auto".
+    LoadRequest request = m_request;
+    if (const QString ids = chosen(); !ids.isEmpty()) request.device = ids.toStdString();
+    if (request.location.model.empty()) {
+        m_plan->clear();
+        m_notes->setText(tr("Open a model first: the plan is for the one that was opened last."));
+        return;
+    }
+    const auto result = std::make_shared<std::optional<Result<PlacementPlan>>>();
+    m_task.start(
+        [result, request, planner = m_planner] {
+            try {
+                result->emplace(planner(request));
+            } catch (const std::exception& problem) {
+                result->emplace(Error{ErrorCode::Io, problem.what(), {}});
+            }
+        },
+        [this, result] {
+            if (m_planAgain)
+                plan();
+            else
+                showPlan(**result);
+        });
+}
+
+void DevicePlanDialog::showPlan(const Result<PlacementPlan>& plan) {
+    m_plan->clear();
+    m_load->setEnabled(plan.ok() && !chosen().isEmpty());
+    if (!plan.ok()) {
+        m_notes->setText(toQString(plan.error().text()));
+        return;
+    }
+    for (const StagePlacement& stage : plan.value().stages) {
+        auto* item = new QTreeWidgetItem(
+            m_plan,
+            {toQString(stage.device.name), layerRange(stage), bytes(stage.weightBytes),
+             bytes(stage.kvCacheBytes), bytes(stage.scratchBytes), bytes(stage.totalBytes()),
+             stage.device.globalMemoryBytes ? bytes(*stage.device.globalMemoryBytes)
+                                            : tr("unknown")});
+        for (int column = 1; column < item->columnCount(); ++column)
+            item->setTextAlignment(column, Qt::AlignRight | Qt::AlignVCenter);
+    }
+    QStringList notes;
+    for (const std::string& note : plan.value().notes)
+        notes += toQString(note);
+    m_notes->setText(notes.join(u'\n'));
+}
+
+}  // namespace qllama

@@ -1,0 +1,50 @@
+// Which devices share the layers of the model, and how many bytes go where, before it is loaded.
+#pragma once
+
+#include <QDialog>
+#include <functional>
+
+#include "engine/session/model_loader.h"
+#include "gui/window/background_task.h"
+
+class QLabel;
+class QPushButton;
+class QTreeWidget;
+
+namespace qllama {
+
+// Plans in a thread of its own whenever the choice changes. A plan that cannot be made is explained
+// in its place.
+class DevicePlanDialog : public QDialog {
+    Q_OBJECT
+
+public:
+    using Planner = std::function<Result<PlacementPlan>(const LoadRequest&)>;
+    // `planner` is called in another thread.
+    explicit DevicePlanDialog(Planner planner, QWidget* parent = nullptr);
+
+    // What would be loaded, with the device chosen now; an empty model path: nothing to plan for.
+    void present(const DeviceList& devices, const LoadRequest& request);
+
+signals:
+    // The user wants the model there: an id, or several with commas between them.
+    void devicesChosen(const QString& ids);
+
+private:
+    void setupLists();
+    void setupLayout();
+    [[nodiscard]] QString chosen() const;
+    void plan();
+    void showPlan(const Result<PlacementPlan>& plan);
+
+    Planner m_planner;
+    LoadRequest m_request;
+    bool m_planAgain = false;  // the choice changed while a plan was made
+    QTreeWidget* m_devices;
+    QTreeWidget* m_plan;
+    QLabel* m_notes;
+    QPushButton* m_load;
+    BackgroundTask m_task;  // goes first: it waits for what uses the rest
+};
+
+}  // namespace qllama

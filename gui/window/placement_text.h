@@ -1,0 +1,17 @@
+// Where the layers of a model are, in words.
+#pragma once
+
+#include <QString>
+
+#include "engine/session/placement.h"
+
+namespace qllama {
+
+// "PoCL (layers 1–4) + CPU (layers 5–6)"; one device alone is just named.
+QString placementSummary(const PlacementPlan& plan);
+// A line a device with its bytes, then the notes: why it is not simply what was asked for.
+QString placementDetails(const PlacementPlan& plan);
+// People count from one.
+QString layerRange(const StagePlacement& stage);
+
+}  // namespace qllama
