@@ -178,8 +178,12 @@ void SpeedPlot::takePalette() {
     m_parts->medianName->setColor(palette().color(QPalette::Text));
     m_parts->percentile95Name->setColor(text);
     m_parts->hint->setColor(text);
-    for (QCPItemText* item : {m_parts->medianName, m_parts->percentile95Name})
+    QColor behind = palette().color(QPalette::Base);
+    behind.setAlpha(210);  // names stay readable where points are
+    for (QCPItemText* item : {m_parts->medianName, m_parts->percentile95Name}) {
         item->setFont(small);
+        item->setBrush(behind);
+    }
     m_parts->hint->setFont(font());
 }
 
