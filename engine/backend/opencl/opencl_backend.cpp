@@ -17,7 +17,12 @@ constexpr std::string_view kPrefix = "opencl:";
 constexpr cl_uint kVectorsFrom = 4;
 constexpr cl_ulong kRoomyLocalMemory = 256 << 10;
 
+// The other form divides tiles of 16 rows among teams of at least 32 items.
+constexpr std::size_t kSmallestWorkGroup = 32;
+
 KernelForm formFor(const cl::Device& device, FormChoice choice) {
+    if (device.getInfo<CL_DEVICE_MAX_WORK_GROUP_SIZE>() < kSmallestWorkGroup)
+        return KernelForm::Cpu;
     if (choice != FormChoice::Automatic)
         return choice == FormChoice::Cpu ? KernelForm::Cpu : KernelForm::Gpu;
     const bool cpu = (device.getInfo<CL_DEVICE_TYPE>() & CL_DEVICE_TYPE_CPU) != 0 &&

@@ -14,7 +14,9 @@ void listDevices(DeviceList& list);
 enum class FormChoice { Automatic, Cpu, Gpu };
 
 struct OpenClOptions {
-    FormChoice form = FormChoice::Automatic;  // the other form than the device's, for tests
+    // The other form than the device's, for tests. Devices whose work-groups hold fewer than 32
+    // items run the CPU's in any case.
+    FormChoice form = FormChoice::Automatic;
     bool profile = false;
     // Tests: treat the device's largest allocation as this much (0: as it is).
     std::int64_t largestAllocation = 0;
