@@ -200,7 +200,7 @@ private:
     std::vector<GemmScratch> m_gemmScratch;  // one a worker
     AttentionScratch m_attentionScratch;
     QuantizedActivations m_quantized;
-    std::vector<float> m_packed;
+    AlignedVector<float> m_packed;
 };
 
 }  // namespace

@@ -24,6 +24,9 @@ using cpu::RowMajorWeights;
 constexpr int kTileTokens = HWY_TARGET <= HWY_AVX3 ? 6 : 3;
 constexpr int kTileRows = 4;
 
+// Rows whose column block, 16 KiB, stays in the L1 cache.
+constexpr std::size_t kStripRows = 8;
+
 // Rows of one matvec pass. Each row has one chain of dependent additions; eight chains hide the
 // latency of the fused multiply-add on every core in use.
 constexpr int kMatvecRows = 8;
@@ -47,8 +50,12 @@ HWY_INLINE void DotRows(const T* const* rows, const float* HWY_RESTRICT x, std::
         for (int r = 0; r < kRows; ++r)
             sums[r] = hn::MulAdd(LoadTailAsF32(d, rows[r] + k, columns - k), activation, sums[r]);
     }
-    for (int r = 0; r < kRows; ++r)
-        out[r] = hn::GetLane(hn::SumOfLanes(d, sums[r]));
+    if constexpr (kRows == 8) {
+        SumLanesOfEight(d, sums, out);
+    } else {
+        for (int r = 0; r < kRows; ++r)
+            out[r] = hn::GetLane(hn::SumOfLanes(d, sums[r]));
+    }
 }
 
 template <int kRows, typename T>
@@ -119,7 +126,7 @@ void Widen(DType dtype, const void* source, std::int64_t count, float* out) {
 }
 
 // Adds columns [0, count) of a tile: w is [kRows, count], x is [kTokens, count], both with rows
-// kColumnBlock apart. Accumulators: one vector for each (row, token).
+// kColumnBlock apart and zero up to a whole vector. Accumulators: one vector for each (row, token).
 template <int kRows, int kTokens>
 HWY_INLINE void AccumulateTile(const float* HWY_RESTRICT w, const float* HWY_RESTRICT x,
                                std::size_t count, float* HWY_RESTRICT sums,
@@ -129,66 +136,85 @@ HWY_INLINE void AccumulateTile(const float* HWY_RESTRICT w, const float* HWY_RES
     F32Vector tile[kRows][kTokens];
     for (int r = 0; r < kRows; ++r)
         for (int t = 0; t < kTokens; ++t)
-            tile[r][t] = hn::LoadU(d, sums + r * sumsRowStride + t * lanes);
-    std::size_t k = 0;
-    for (; k + lanes <= count; k += lanes) {
+            tile[r][t] = hn::Load(d, sums + r * sumsRowStride + t * lanes);
+    for (std::size_t k = 0; k < count; k += lanes) {
         F32Vector activations[kTokens];
         for (int t = 0; t < kTokens; ++t)
-            activations[t] = hn::LoadU(d, x + t * kColumnBlock + k);
+            activations[t] = hn::Load(d, x + t * kColumnBlock + k);
         for (int r = 0; r < kRows; ++r) {
-            const F32Vector weight = hn::LoadU(d, w + r * kColumnBlock + k);
+            const F32Vector weight = hn::Load(d, w + r * kColumnBlock + k);
             for (int t = 0; t < kTokens; ++t)
                 tile[r][t] = hn::MulAdd(weight, activations[t], tile[r][t]);
         }
     }
-    if (k != count) {
-        for (int r = 0; r < kRows; ++r) {
-            const F32Vector weight = LoadTailAsF32(d, w + r * kColumnBlock + k, count - k);
-            for (int t = 0; t < kTokens; ++t)
-                tile[r][t] = hn::MulAdd(
-                    weight, LoadTailAsF32(d, x + t * kColumnBlock + k, count - k), tile[r][t]);
-        }
-    }
     for (int r = 0; r < kRows; ++r)
         for (int t = 0; t < kTokens; ++t)
-            hn::StoreU(tile[r][t], d, sums + r * sumsRowStride + t * lanes);
+            hn::Store(tile[r][t], d, sums + r * sumsRowStride + t * lanes);
 }
 
-template <int kRows>
-HWY_INLINE void AccumulateTokens(const float* w, const float* x, std::size_t count,
-                                 std::size_t tokens, float* sums, std::size_t sumsRowStride) {
+template <int kTokens>
+HWY_INLINE void AccumulateRows(const float* w, std::size_t rows, const float* x, std::size_t count,
+                               float* sums, std::size_t sumsRowStride) {
+    std::size_t r = 0;
+    for (; r + kTileRows <= rows; r += kTileRows)
+        AccumulateTile<kTileRows, kTokens>(w + r * kColumnBlock, x, count, sums + r * sumsRowStride,
+                                           sumsRowStride);
+    for (; r < rows; ++r)
+        AccumulateTile<1, kTokens>(w + r * kColumnBlock, x, count, sums + r * sumsRowStride,
+                                   sumsRowStride);
+}
+
+// A strip of rows stays in the L1 cache while the tokens pass by.
+HWY_INLINE void AccumulateStrip(const float* w, std::size_t rows, const float* x, std::size_t count,
+                                std::size_t tokens, float* sums, std::size_t sumsRowStride) {
     const std::size_t lanes = hn::Lanes(F32Tag());
     std::size_t token = 0;
     for (; token + kTileTokens <= tokens; token += kTileTokens)
-        AccumulateTile<kRows, kTileTokens>(w, x + token * kColumnBlock, count, sums + token * lanes,
-                                           sumsRowStride);
+        AccumulateRows<kTileTokens>(w, rows, x + token * kColumnBlock, count, sums + token * lanes,
+                                    sumsRowStride);
     for (; token < tokens; ++token)
-        AccumulateTile<kRows, 1>(w, x + token * kColumnBlock, count, sums + token * lanes,
-                                 sumsRowStride);
+        AccumulateRows<1>(w, rows, x + token * kColumnBlock, count, sums + token * lanes,
+                          sumsRowStride);
 }
 
-void WidenPanel(const RowMajorWeights& w, std::int64_t begin, std::size_t rows, std::size_t column,
-                std::size_t count, float* panel) {
-    const auto size = static_cast<std::size_t>(sizeOf(w.dtype));
-    for (std::size_t r = 0; r < rows; ++r) {
-        const std::size_t element =
-            (static_cast<std::size_t>(begin) + r) * static_cast<std::size_t>(w.columns) + column;
-        Widen(w.dtype, static_cast<const std::byte*>(w.data) + element * size,
-              static_cast<std::int64_t>(count), panel + r * kColumnBlock);
+// The panel as f32, laid out [column block][row][kColumnBlock], zero up to paddedCount.
+void WidenPanel(const RowMajorWeights& w, std::int64_t begin, std::size_t rows, float* panel) {
+    const std::int64_t size = sizeOf(w.dtype);
+    for (std::int64_t column = 0; column < w.columns; column += kColumnBlock) {
+        const std::int64_t count = std::min(kColumnBlock, w.columns - column);
+        for (std::size_t r = 0; r < rows; ++r, panel += kColumnBlock) {
+            const std::int64_t element =
+                (begin + static_cast<std::int64_t>(r)) * w.columns + column;
+            Widen(w.dtype, static_cast<const std::byte*>(w.data) + element * size, count, panel);
+            std::fill(panel + count, panel + cpu::paddedCount(count), 0.0F);
+        }
     }
+}
+
+// The sums of the lanes of `rows` accumulators, rowStride apart.
+HWY_INLINE void SumAccumulators(const float* sums, std::size_t rowStride, std::size_t rows,
+                                float* out) {
+    const F32Tag d;
+    std::size_t r = 0;
+    for (; r + 8 <= rows; r += 8) {
+        F32Vector vectors[8];
+        for (std::size_t i = 0; i < 8; ++i)
+            vectors[i] = hn::Load(d, sums + (r + i) * rowStride);
+        SumLanesOfEight(d, vectors, out + r);
+    }
+    for (; r < rows; ++r)
+        out[r] = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, sums + r * rowStride)));
 }
 
 void StoreSums(const float* sums, std::size_t rows, std::size_t tokens, std::int64_t begin,
                float* out, std::int64_t outStride, bool accumulate) {
-    const F32Tag d;
-    const std::size_t lanes = hn::Lanes(d);
+    const std::size_t lanes = hn::Lanes(F32Tag());
     for (std::size_t token = 0; token < tokens; ++token) {
         float* target = out + static_cast<std::int64_t>(token) * outStride + begin;
-        for (std::size_t r = 0; r < rows; ++r) {
-            const float sum = hn::GetLane(
-                hn::SumOfLanes(d, hn::LoadU(d, sums + (r * kTokenBlock + token) * lanes)));
-            target[r] = accumulate ? target[r] + sum : sum;
-        }
+        float totals[kPanelRows];
+        SumAccumulators(sums + token * lanes, kTokenBlock * lanes, rows, totals);
+        for (std::size_t r = 0; r < rows; ++r)
+            target[r] = accumulate ? target[r] + totals[r] : totals[r];
     }
 }
 
@@ -198,25 +224,21 @@ void GemmPanel(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, c
     const std::size_t lanes = hn::Lanes(F32Tag());
     const auto rows = static_cast<std::size_t>(end - begin);
     const std::size_t rowStride = kTokenBlock * lanes;
-    scratch.panel.resize(kPanelRows * kColumnBlock);
+    scratch.panel.resize(static_cast<std::size_t>(cpu::packedSize(kPanelRows, w.columns)));
     scratch.accumulators.resize(kPanelRows * rowStride);
-    const float* panel = scratch.panel.data();
     float* sums = scratch.accumulators.data();
+    WidenPanel(w, begin, rows, scratch.panel.data());
     for (std::int64_t first = 0; first < n; first += kTokenBlock) {
         const auto tokens = static_cast<std::size_t>(std::min(kTokenBlock, n - first));
         std::fill(sums, sums + rows * rowStride, 0.0F);
+        const float* panel = scratch.panel.data();
         for (std::int64_t column = 0; column < w.columns; column += kColumnBlock) {
             const auto count = static_cast<std::size_t>(std::min(kColumnBlock, w.columns - column));
-            WidenPanel(w, begin, rows, static_cast<std::size_t>(column), count,
-                       scratch.panel.data());
             const float* x = packed + column * n + first * kColumnBlock;
-            std::size_t r = 0;
-            for (; r + kTileRows <= rows; r += kTileRows)
-                AccumulateTokens<kTileRows>(panel + r * kColumnBlock, x, count, tokens,
-                                            sums + r * rowStride, rowStride);
-            for (; r < rows; ++r)
-                AccumulateTokens<1>(panel + r * kColumnBlock, x, count, tokens,
-                                    sums + r * rowStride, rowStride);
+            for (std::size_t r = 0; r < rows; r += kStripRows)
+                AccumulateStrip(panel + r * kColumnBlock, std::min(kStripRows, rows - r), x, count,
+                                tokens, sums + r * rowStride, rowStride);
+            panel += rows * kColumnBlock;
         }
         StoreSums(sums, rows, tokens, begin, out + first * outStride, outStride, accumulate);
     }
@@ -261,9 +283,12 @@ void matvecRows(const RowMajorWeights& weights, std::int64_t begin, std::int64_t
 
 void packRow(const float* x, std::int64_t columns, std::int64_t n, std::int64_t row,
              float* packed) {
-    for (std::int64_t column = 0; column < columns; column += kColumnBlock)
-        std::copy_n(x + row * columns + column, std::min(kColumnBlock, columns - column),
-                    packed + column * n + row * kColumnBlock);
+    for (std::int64_t column = 0; column < columns; column += kColumnBlock) {
+        const std::int64_t count = std::min(kColumnBlock, columns - column);
+        float* target = packed + column * n + row * kColumnBlock;
+        std::copy_n(x + row * columns + column, count, target);
+        std::fill(target + count, target + paddedCount(count), 0.0F);
+    }
 }
 
 void gemmPanel(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,

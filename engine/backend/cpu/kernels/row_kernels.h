@@ -8,8 +8,8 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
+#include "engine/common/aligned_vector.h"
 #include "engine/tensor/dtype.h"
 
 namespace qllama::cpu {
@@ -25,13 +25,14 @@ struct RowMajorWeights {
 void matvecRows(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
                 const float* x, float* y, bool accumulate);
 
-// Working memory of one thread for gemmPanel: a panel of weights as f32 and the accumulators.
+// Working memory of one thread for gemmPanel: a panel of weights as f32, widened once for all tokens,
+// and the accumulators.
 struct GemmScratch {
-    std::vector<float> panel;
-    std::vector<float> accumulators;
+    AlignedVector<float> panel;
+    AlignedVector<float> accumulators;
 };
 
-// Sizes of the blocked product, chosen so that a panel of weights, its accumulators and the
+// Sizes of the blocked product, chosen so that a column block of the panel, the accumulators and the
 // activations they meet (64 + 66 + 132 KiB with AVX2) stay in a core's L2 cache.
 constexpr std::int64_t kPanelRows = 32;
 constexpr std::int64_t kTokenBlock = 66;  // whole register tiles on every target
@@ -41,6 +42,10 @@ constexpr std::int64_t kColumnBlock = 512;
 // power of two apart would share a few sets of the cache.
 [[nodiscard]] constexpr std::int64_t packedSize(std::int64_t n, std::int64_t columns) {
     return (columns + kColumnBlock - 1) / kColumnBlock * kColumnBlock * n;
+}
+// Columns of a block that are read: whole vectors on every target, zero beyond the matrix.
+[[nodiscard]] constexpr std::int64_t paddedCount(std::int64_t count) {
+    return (count + 15) / 16 * 16;
 }
 void packRow(const float* x, std::int64_t columns, std::int64_t n, std::int64_t row, float* packed);
 
