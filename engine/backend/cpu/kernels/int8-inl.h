@@ -64,27 +64,38 @@ HWY_INLINE Ints SumPairs(Words w) {
 #endif
 }
 
-// sum + the products of four signed weights of each row with four signed activations, both within
-// -127 .. 127.
-HWY_INLINE Ints AddSignedGroup(Ints sum, Bytes weights, Bytes activations) {
-#if HWY_TARGET == HWY_AVX3_DL
-    const auto negative = _mm512_movepi8_mask(weights.raw);
-    const auto turned =
-        _mm512_mask_sub_epi8(activations.raw, negative, _mm512_setzero_si512(), activations.raw);
-    return Ints{_mm512_dpbusd_epi32(sum.raw, _mm512_abs_epi8(weights.raw), turned)};
-#elif HWY_TARGET == HWY_AVX3
-    const auto negative = _mm512_movepi8_mask(weights.raw);
-    const auto turned =
-        _mm512_mask_sub_epi8(activations.raw, negative, _mm512_setzero_si512(), activations.raw);
-    return hn::Add(sum, SumPairs(MulPairs(Bytes{_mm512_abs_epi8(weights.raw)}, Bytes{turned})));
+// Signed weights within -127 .. 127, and their sizes, made once for many activations.
+struct SignedWeights {
+    Bytes weights;
+    Bytes sizes;
+};
+
+HWY_INLINE SignedWeights SplitSigns(Bytes weights) {
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3
+    return {weights, Bytes{_mm512_abs_epi8(weights.raw)}};
 #elif HWY_TARGET == HWY_AVX2
-    const Bytes sizes{_mm256_abs_epi8(weights.raw)};
-    const Bytes turned{_mm256_sign_epi8(activations.raw, weights.raw)};
-    return hn::Add(sum, SumPairs(MulPairs(sizes, turned)));
+    return {weights, Bytes{_mm256_abs_epi8(weights.raw)}};
 #else
-    const Bytes sizes{_mm_abs_epi8(weights.raw)};
-    const Bytes turned{_mm_sign_epi8(activations.raw, weights.raw)};
-    return hn::Add(sum, SumPairs(MulPairs(sizes, turned)));
+    return {weights, Bytes{_mm_abs_epi8(weights.raw)}};
+#endif
+}
+
+// sum + the products of four weights of each row with four signed activations, these too within
+// -127 .. 127.
+HWY_INLINE Ints AddSignedGroup(Ints sum, const SignedWeights& w, Bytes activations) {
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3
+    const auto negative = _mm512_movepi8_mask(w.weights.raw);
+    const auto turned =
+        _mm512_mask_sub_epi8(activations.raw, negative, _mm512_setzero_si512(), activations.raw);
+#elif HWY_TARGET == HWY_AVX2
+    const auto turned = _mm256_sign_epi8(activations.raw, w.weights.raw);
+#else
+    const auto turned = _mm_sign_epi8(activations.raw, w.weights.raw);
+#endif
+#if HWY_TARGET == HWY_AVX3_DL
+    return Ints{_mm512_dpbusd_epi32(sum.raw, w.sizes.raw, turned)};
+#else
+    return hn::Add(sum, SumPairs(MulPairs(w.sizes, Bytes{turned})));
 #endif
 }
 

@@ -38,101 +38,148 @@ HWY_INLINE TokenBlocks BlocksOf(const QuantizedActivations& activations, std::in
             activations.scaledSums.data() + first};
 }
 
+template <QuantFormat kFormat>
+constexpr std::int64_t BlockBytes() {
+    return kFormat == QuantFormat::Q8 ? 544 : 288;
+}
+
 #if QLLAMA_HAVE_INT8
 
-// Rows of a tile that one vector of 32-bit sums covers: 16, 8 or 4.
+// Rows of a tile that one vector of 32-bit sums covers: 16, 8 or 4; and how many such vectors share
+// each broadcast of activations: two by four tokens are 8 sums of integers, which fit 16 registers.
 constexpr std::int64_t kVectorRows = static_cast<std::int64_t>(hn::MaxLanes(IntTag()));
+constexpr int kVectors = kVectorRows == kTileRows ? 1 : 2;
+constexpr std::int64_t kPassRows = kVectors * kVectorRows;
 constexpr std::int64_t kGroups = kBlockColumns / kGroupColumns;
 
 // Tokens that share a block's weights while those are in registers.
 constexpr int kTileTokens = 4;
 
-// q8: one block for kTokens tokens; rows [row, row + kVectorRows) of the tile.
-template <int kTokens>
-HWY_INLINE void AddBlockQ8(const std::byte* block, std::int64_t row, const TokenBlocks* tokens,
-                           std::int64_t index, RowFloats* sums, RowFloats*) {
-    const RowFloatTag d;
-    const auto* weights =
-        reinterpret_cast<const std::uint8_t*>(block) + kTileRows * 2 + row * kGroupColumns;
-    Ints ints[kTokens];
-    for (int t = 0; t < kTokens; ++t)
-        ints[t] = hn::Zero(IntTag());
-    for (std::int64_t group = 0; group < kGroups; ++group) {
-        const Bytes w = hn::LoadU(ByteTag(), weights + group * kGroupBytes);
-        for (int t = 0; t < kTokens; ++t)
-            ints[t] = AddSignedGroup(
-                ints[t], w,
-                BroadcastGroup(tokens[t].values + index * kBlockColumns + group * kGroupColumns));
-    }
-    const RowFloats scale = LoadHalves(block + row * 2);
-    for (int t = 0; t < kTokens; ++t)
-        sums[t] = hn::MulAdd(hn::Mul(scale, hn::Set(d, tokens[t].scales[index])),
-                             hn::ConvertTo(d, ints[t]), sums[t]);
+// Keeps a sum in its register: this compiler would rather form many products first, and spill them.
+template <typename Vector>
+HWY_INLINE void Settle(Vector& sum) {
+    asm("" : "+v"(sum.raw));
 }
 
-// q4: the part with the minimum is summed apart, because the two have different row factors.
+// The exact integer sums of a block for kTokens tokens, `weights` being those of the pass's rows.
 template <int kTokens>
-HWY_INLINE void AddBlockQ4(const std::byte* block, std::int64_t row, const TokenBlocks* tokens,
-                           std::int64_t index, RowFloats* sums, RowFloats* minimumSums) {
-    const RowFloatTag d;
-    const auto* weights =
-        reinterpret_cast<const std::uint8_t*>(block) + kTileRows * 2 + row * kGroupColumns;
-    const Bytes lowHalf = hn::Set(ByteTag(), 15);
-    NibbleSum nibbles[kTokens];
+HWY_INLINE void SumBlockQ8(const std::uint8_t* weights, const TokenBlocks* tokens,
+                           std::int64_t index, Ints (*totals)[kVectors]) {
     for (int t = 0; t < kTokens; ++t)
-        nibbles[t].reset();
-    for (std::int64_t group = 0; group < kGroups / 2; ++group) {
-        const Bytes pairs = hn::LoadU(ByteTag(), weights + group * kGroupBytes);
-        const Bytes low = hn::And(pairs, lowHalf);
-        const Bytes high = hn::And(
-            hn::BitCast(ByteTag(), hn::ShiftRight<4>(hn::BitCast(WordTag(), pairs))), lowHalf);
+        for (int v = 0; v < kVectors; ++v)
+            totals[t][v] = hn::Zero(IntTag());
+#pragma GCC unroll 1
+    for (std::int64_t group = 0; group < kGroups; ++group) {
+        const std::int64_t column = index * kBlockColumns + group * kGroupColumns;
+        SignedWeights w[kVectors];
+        for (int v = 0; v < kVectors; ++v)
+            w[v] = SplitSigns(hn::LoadU(
+                ByteTag(), weights + group * kGroupBytes + v * kVectorRows * kGroupColumns));
         for (int t = 0; t < kTokens; ++t) {
-            const std::int8_t* values =
-                tokens[t].values + index * kBlockColumns + group * kGroupColumns;
-            nibbles[t].add(low, BroadcastGroup(values));
-            nibbles[t].add(high, BroadcastGroup(values + kBlockColumns / 2));
+            const Bytes activations = BroadcastGroup(tokens[t].values + column);
+            for (int v = 0; v < kVectors; ++v) {
+                totals[t][v] = AddSignedGroup(totals[t][v], w[v], activations);
+                Settle(totals[t][v]);
+            }
         }
     }
-    const RowFloats scale = LoadUnsigned(block + row);
-    const RowFloats minimum = LoadSigned(block + kTileRows + row);
+}
+
+template <int kTokens>
+HWY_INLINE void AddNibbles(const Bytes* weights, const TokenBlocks* tokens, std::int64_t column,
+                           NibbleSum (*sums)[kVectors]) {
     for (int t = 0; t < kTokens; ++t) {
-        sums[t] = hn::MulAdd(hn::Mul(scale, hn::Set(d, tokens[t].scales[index])),
-                             hn::ConvertTo(d, nibbles[t].total()), sums[t]);
-        minimumSums[t] =
-            hn::MulAdd(minimum, hn::Set(d, tokens[t].scaledSums[index]), minimumSums[t]);
+        const Bytes activations = BroadcastGroup(tokens[t].values + column);
+        for (int v = 0; v < kVectors; ++v) {
+            sums[t][v].add(weights[v], activations);
+            Settle(sums[t][v].sum);
+        }
     }
 }
 
-// Rows [row, row + kVectorRows) of a tile times kTokens tokens, into out[token][kTileRows].
+template <int kTokens>
+HWY_INLINE void SumBlockQ4(const std::uint8_t* weights, const TokenBlocks* tokens,
+                           std::int64_t index, Ints (*totals)[kVectors]) {
+    const Bytes lowHalf = hn::Set(ByteTag(), 15);
+    NibbleSum sums[kTokens][kVectors];
+    for (int t = 0; t < kTokens; ++t)
+        for (int v = 0; v < kVectors; ++v)
+            sums[t][v].reset();
+#pragma GCC unroll 1
+    for (std::int64_t group = 0; group < kGroups / 2; ++group) {
+        const std::int64_t column = index * kBlockColumns + group * kGroupColumns;
+        Bytes pairs[kVectors];
+        Bytes halves[kVectors];
+        for (int v = 0; v < kVectors; ++v) {
+            pairs[v] = hn::LoadU(ByteTag(),
+                                 weights + group * kGroupBytes + v * kVectorRows * kGroupColumns);
+            halves[v] = hn::And(pairs[v], lowHalf);
+        }
+        AddNibbles<kTokens>(halves, tokens, column, sums);
+        for (int v = 0; v < kVectors; ++v) {
+            const auto high = hn::ShiftRight<4>(hn::BitCast(WordTag(), pairs[v]));
+            halves[v] = hn::And(hn::BitCast(ByteTag(), high), lowHalf);
+        }
+        AddNibbles<kTokens>(halves, tokens, column + kBlockColumns / 2, sums);
+    }
+    for (int t = 0; t < kTokens; ++t)
+        for (int v = 0; v < kVectors; ++v)
+            totals[t][v] = sums[t][v].total();
+}
+
+// Rows [row, row + kPassRows) of a tile times kTokens tokens, into out[token][kTileRows]. q4's part
+// with the minimum is summed apart, because the two have different row factors.
 template <QuantFormat kFormat, int kTokens>
 HWY_INLINE void MultiplyRows(const std::byte* tile, std::int64_t blocks, std::int64_t row,
                              const TokenBlocks* tokens, const float* factors,
                              float (*out)[kTileRows]) {
     const RowFloatTag d;
-    RowFloats sums[kTokens];
-    RowFloats minimumSums[kTokens];
+    RowFloats sums[kTokens][kVectors];
+    RowFloats minimumSums[kTokens][kVectors];
     for (int t = 0; t < kTokens; ++t)
-        sums[t] = minimumSums[t] = hn::Zero(d);
+        for (int v = 0; v < kVectors; ++v)
+            sums[t][v] = minimumSums[t][v] = hn::Zero(d);
     for (std::int64_t index = 0; index < blocks; ++index) {
+        const std::byte* block = tile + index * BlockBytes<kFormat>();
+        const auto* weights =
+            reinterpret_cast<const std::uint8_t*>(block) + kTileRows * 2 + row * kGroupColumns;
+        Ints totals[kTokens][kVectors];
         if constexpr (kFormat == QuantFormat::Q8)
-            AddBlockQ8<kTokens>(tile + index * 544, row, tokens, index, sums, minimumSums);
+            SumBlockQ8<kTokens>(weights, tokens, index, totals);
         else
-            AddBlockQ4<kTokens>(tile + index * 288, row, tokens, index, sums, minimumSums);
+            SumBlockQ4<kTokens>(weights, tokens, index, totals);
+        for (int v = 0; v < kVectors; ++v) {
+            const std::int64_t first = row + v * kVectorRows;
+            const RowFloats scale = kFormat == QuantFormat::Q8 ? LoadHalves(block + first * 2)
+                                                               : LoadUnsigned(block + first);
+            for (int t = 0; t < kTokens; ++t)
+                sums[t][v] = hn::MulAdd(hn::Mul(scale, hn::Set(d, tokens[t].scales[index])),
+                                        hn::ConvertTo(d, totals[t][v]), sums[t][v]);
+            if constexpr (kFormat == QuantFormat::Q4) {
+                const RowFloats minimum = LoadSigned(block + kTileRows + first);
+                for (int t = 0; t < kTokens; ++t)
+                    minimumSums[t][v] = hn::MulAdd(minimum, hn::Set(d, tokens[t].scaledSums[index]),
+                                                   minimumSums[t][v]);
+            }
+        }
     }
     for (int t = 0; t < kTokens; ++t) {
-        if constexpr (kFormat == QuantFormat::Q4) {
-            RowFloats scale, minimum;
-            hn::LoadInterleaved2(d, factors + row * 2, scale, minimum);
-            sums[t] = hn::MulAdd(scale, sums[t], hn::Mul(minimum, minimumSums[t]));
+        for (int v = 0; v < kVectors; ++v) {
+            const std::int64_t first = row + v * kVectorRows;
+            if constexpr (kFormat == QuantFormat::Q4) {
+                RowFloats scale, minimum;
+                hn::LoadInterleaved2(d, factors + first * 2, scale, minimum);
+                sums[t][v] = hn::MulAdd(scale, sums[t][v], hn::Mul(minimum, minimumSums[t][v]));
+            }
+            hn::StoreU(sums[t][v], d, out[t] + first);
         }
-        hn::StoreU(sums[t], d, out[t] + row);
     }
 }
 
 template <QuantFormat kFormat, int kTokens>
 HWY_INLINE void MultiplyTile(const std::byte* tile, std::int64_t blocks, const TokenBlocks* tokens,
                              const float* factors, float (*out)[kTileRows]) {
-    for (std::int64_t row = 0; row < kTileRows; row += kVectorRows)
+    for (std::int64_t row = 0; row < kTileRows; row += kPassRows)
         MultiplyRows<kFormat, kTokens>(tile, blocks, row, tokens, factors, out);
 }
 
@@ -143,12 +190,11 @@ constexpr int kTileTokens = 1;
 template <QuantFormat kFormat, int kTokens>
 void MultiplyTile(const std::byte* tile, std::int64_t blocks, const TokenBlocks* tokens,
                   const float* factors, float (*out)[kTileRows]) {
-    const std::int64_t blockBytes = infoOf(kFormat).blockBytes;
     for (std::int64_t row = 0; row < kTileRows; ++row) {
         float sum = 0;
         float minimumSum = 0;
         for (std::int64_t index = 0; index < blocks; ++index) {
-            const std::byte* block = tile + index * blockBytes;
+            const std::byte* block = tile + index * BlockBytes<kFormat>();
             const std::byte* weights = block + kTileRows * 2 + row * kGroupColumns;
             const std::int8_t* values = tokens[0].values + index * kBlockColumns;
             std::int32_t total = 0;
