@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include <hwy/cache_control.h>
+
 #include "engine/tensor/dtype.h"
 
 #ifndef __clang__
@@ -59,6 +61,16 @@ constexpr int kTileTokens = 4;
 template <typename Vector>
 HWY_INLINE void Settle(Vector& sum) {
     asm("" : "+v"(sum.raw));
+}
+
+// One token only streams through the weights, and the processor's own prefetching stops at the end
+// of each 4 KiB page. (The address may be beyond the weights: fetching ahead never faults.)
+template <std::int64_t kBytes>
+HWY_INLINE void FetchAhead(const std::byte* block) {
+    constexpr std::int64_t kDistance = 1536;
+    constexpr std::int64_t kLine = 64;
+    for (std::int64_t line = 0; line < kBytes; line += kLine)
+        hwy::Prefetch(block + kDistance + line);
 }
 
 // The exact integer sums of a block for kTokens tokens, `weights` being those of the pass's rows.
@@ -143,6 +155,7 @@ HWY_INLINE void MultiplyRows(const std::byte* tile, std::int64_t blocks, std::in
         const std::byte* block = tile + index * BlockBytes<kFormat>();
         const auto* weights =
             reinterpret_cast<const std::uint8_t*>(block) + kTileRows * 2 + row * kGroupColumns;
+        if constexpr (kTokens == 1) FetchAhead<BlockBytes<kFormat>()>(block);
         Ints totals[kTokens][kVectors];
         if constexpr (kFormat == QuantFormat::Q8)
             SumBlockQ8<kTokens>(weights, tokens, index, totals);

@@ -1,0 +1,105 @@
+// Google Benchmark of the CPU's matrix products, one for each matrix shape of the 7B and the 1.1B
+// model, in every precision: decode (1 token) as bytes of weights a second, to be held against
+// read_memory, and prefill (512 tokens) as multiply-adds a second, to be held against the peaks.
+//   build/release/bench_cpu_kernels --benchmark_filter=1.1b.*/q4
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include "engine/backend/cpu/bandwidth_probe.h"
+#include "engine/common/thread_pool.h"
+#include "tests/support/backends.h"
+
+namespace qllama::test {
+namespace {
+
+struct Shape {
+    const char* name;
+    std::int64_t rows;
+    std::int64_t columns;
+};
+
+constexpr Shape kShapes[] = {
+    {"1.1b_wq", 2048, 2048}, {"1.1b_wk", 256, 2048},       {"1.1b_w1", 5632, 2048},
+    {"1.1b_w2", 2048, 5632}, {"1.1b_output", 32000, 2048}, {"7b_wq", 4096, 4096},
+    {"7b_w1", 11008, 4096},  {"7b_w2", 4096, 11008},       {"7b_output", 32000, 4096},
+};
+constexpr const char* kPrecisions[] = {"f32", "f16", "bf16", "q8", "q4"};
+
+// Copies of a matrix that together are far larger than the caches, so that each product reads memory.
+constexpr std::int64_t kBytesBeyondCaches = std::int64_t{256} << 20;
+
+Backend& backend() {
+    static const auto cpu = std::move(createBackend("cpu", {}).value());
+    return *cpu;
+}
+
+std::vector<std::unique_ptr<Matrix>> copiesOf(const Shape& shape, const char* precision) {
+    std::vector<std::unique_ptr<Matrix>> copies;
+    for (std::int64_t bytes = 0; bytes < kBytesBeyondCaches; bytes += copies.back()->sizeBytes()) {
+        // A tensor of its own for each: f16 is used where it lies.
+        const auto values = randomValues(shape.rows * shape.columns, copies.size() + 1, 0.02F);
+        const auto tensor = tensorOf("w", {shape.rows, shape.columns}, DType::F16, values);
+        copies.push_back(backend().loadMatrix(tensor, *precisionFromKey(precision), {}).value());
+    }
+    return copies;
+}
+
+void product(benchmark::State& state, const Shape& shape, const char* precision, std::int64_t n) {
+    // One at a time in memory: the last shape and precision that was asked for.
+    static std::map<std::string, std::vector<std::unique_ptr<Matrix>>> kept;
+    const std::string key = std::string(shape.name) + precision;
+    if (!kept.contains(key)) {
+        kept.clear();
+        kept[key] = copiesOf(shape, precision);
+    }
+    const auto& copies = kept[key];
+    const auto x = bufferOf(backend(), randomValues(n * shape.columns, 2, 1.0F));
+    const auto out = std::move(backend().createBuffer(n * shape.rows)).value();
+    std::size_t next = 0;
+    for (auto _ : state) {
+        const MatmulTask task[] = {{copies[next++ % copies.size()].get(), out.get()}};
+        backend().matmul(task, *x, n);
+    }
+    const auto iterations = static_cast<double>(state.iterations());
+    state.counters["read"] = benchmark::Counter(
+        iterations * static_cast<double>(copies.front()->sizeBytes()), benchmark::Counter::kIsRate);
+    state.counters["multiply_adds"] =
+        benchmark::Counter(iterations * static_cast<double>(n * shape.rows * shape.columns),
+                           benchmark::Counter::kIsRate);
+}
+
+void readMemory(benchmark::State& state) {
+    const auto probe = std::move(cpu::BandwidthProbe::create(physicalCoreCount())).value();
+    double best = 0;
+    for (auto _ : state)
+        best = std::max(best, probe->measureGbPerSecond());
+    state.counters["read"] = best * 1e9;
+}
+
+void registerAll() {
+    benchmark::RegisterBenchmark("read_memory", readMemory)->Iterations(5)->UseRealTime();
+    for (const Shape& shape : kShapes)
+        for (const char* precision : kPrecisions)
+            for (const std::int64_t n : {1, 512})
+                benchmark::RegisterBenchmark(
+                    (std::string(shape.name) + "/" + precision + "/" + std::to_string(n)).c_str(),
+                    [&shape, precision, n](benchmark::State& state) {
+                        product(state, shape, precision, n);
+                    })
+                    ->UseRealTime()
+                    ->Unit(benchmark::kMillisecond);
+}
+
+}  // namespace
+}  // namespace qllama::test
+
+int main(int argc, char** argv) {
+    qllama::test::registerAll();
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+    benchmark::RunSpecifiedBenchmarks();
+    return 0;
+}
