@@ -10,6 +10,7 @@
 #include "engine/backend/cpu/cpu_matrix.h"
 #include "engine/backend/cpu/kernels/quantize_kernels.h"
 #include "engine/common/host_memory.h"
+#include "engine/common/mapped_file.h"
 
 namespace qllama::cpu {
 namespace {
@@ -20,15 +21,27 @@ bool usableInPlace(const CatalogTensor& tensor, DType wanted) {
     return address % static_cast<std::uintptr_t>(sizeOf(wanted)) == 0;
 }
 
+// readRow, by the vector kernel where the row lies in one piece.
+void readRowFast(const CatalogTensor& tensor, std::int64_t row, std::span<float> out) {
+    const std::int64_t columns = tensor.shape.back();
+    if ((tensor.dtype != DType::F16 && tensor.dtype != DType::BF16) ||
+        !usableInPlace(tensor, tensor.dtype))
+        return tensor.readRow(row, out);
+    widen(tensor.dtype,
+          static_cast<const std::byte*>(tensor.parts.front().data()) +
+              row * columns * sizeOf(tensor.dtype),
+          columns, out.data());
+}
+
 void convertRow(const CatalogTensor& tensor, std::int64_t row, DType wanted, std::byte* target,
                 std::vector<float>& wide) {
     const auto columns = static_cast<std::size_t>(tensor.shape.back());
     if (wanted == DType::F32) {
-        tensor.readRow(row, {reinterpret_cast<float*>(target), columns});
+        readRowFast(tensor, row, {reinterpret_cast<float*>(target), columns});
         return;
     }
     wide.resize(columns);
-    tensor.readRow(row, wide);
+    readRowFast(tensor, row, wide);
     narrow(wanted, wide.data(), static_cast<std::int64_t>(columns),
            reinterpret_cast<std::uint16_t*>(target));
 }
@@ -58,12 +71,27 @@ Result<void> forEachPortion(const CatalogTensor& tensor, std::int64_t count, Thr
     return {};
 }
 
+// Maps the pages of weights that are used where they lie, on all threads: faulting them one by one
+// would slow the first token. Not when they cannot all stay in memory.
+void populate(const StoredTensor& part, std::int64_t sizeBytes, ThreadPool& pool) {
+    if (!part.storage.mapping || sizeBytes > availableMemoryBytes()) return;
+    const std::span bytes(static_cast<const std::byte*>(part.data()),
+                          static_cast<std::size_t>(sizeBytes));
+    const std::size_t share = bytes.size() / static_cast<std::size_t>(pool.threadCount()) + 1;
+    pool.run([&](int worker) {
+        const std::size_t first = std::min(bytes.size(), share * static_cast<std::size_t>(worker));
+        part.storage.mapping->populate(bytes.subspan(first, std::min(share, bytes.size() - first)));
+    });
+}
+
 Result<std::unique_ptr<Matrix>> loadRows(const CatalogTensor& tensor, DType wanted,
                                          ThreadPool& pool, const std::stop_token& stop) {
     const std::int64_t rows = tensor.shape.front();
     const std::int64_t columns = tensor.shape.back();
     if (usableInPlace(tensor, wanted)) {
         const StoredTensor& part = tensor.parts.front();
+        populate(part, tensor.sizeBytes(), pool);
+        if (stop.stop_requested()) return cancelledError();
         return std::unique_ptr<Matrix>(std::make_unique<RowMatrix>(
             RowMajorWeights{wanted, part.data(), rows, columns}, part.storage.owner));
     }
@@ -86,7 +114,7 @@ void readPanel(const CatalogTensor& tensor, std::int64_t tile, std::int64_t stri
         const std::span<float> row(panel.data() + lane * stride, static_cast<std::size_t>(stride));
         const std::int64_t index = tile * kTileRows + lane;
         if (index < tensor.shape.front()) {
-            tensor.readRow(index, row.first(columns));
+            readRowFast(tensor, index, row.first(columns));
             std::fill(row.begin() + static_cast<std::ptrdiff_t>(columns), row.end(), 0.0F);
         } else {
             std::fill(row.begin(), row.end(), 0.0F);

@@ -104,18 +104,33 @@ HWY_INLINE Fit FitLane(const TransposedBlock& block, std::int64_t lane) {
 // The q of one block for rounded scales and minima, packed as the format says.
 void PackNibbles(const TransposedBlock& block, const float* scales, const float* minima,
                  std::byte* groups) {
-    HWY_ALIGN std::uint8_t q[kBlockColumns][kTileRows];
-    for (std::int64_t k = 0; k < kBlockColumns; ++k)
-        for (std::int64_t row = 0; row < kTileRows; ++row) {
-            const float inverse = scales[row] > 0 ? 1.0F / scales[row] : 0.0F;
-            const float steps = (block.values[k][row] - minima[row]) * inverse;
-            q[k][row] =
-                static_cast<std::uint8_t>(std::clamp(static_cast<int>(steps + 0.5F), 0, 15));
+    const RowTag d;
+    const hn::Rebind<std::int32_t, RowTag> ints;
+    const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    for (std::int64_t lane = 0; lane < kTileRows; lane += lanes) {
+        const RowVector scale = hn::LoadU(d, scales + lane);
+        const RowVector minimum = hn::LoadU(d, minima + lane);
+        const RowVector inverse =
+            hn::IfThenElseZero(hn::Gt(scale, hn::Zero(d)), hn::Div(hn::Set(d, 1.0F), scale));
+        const auto steps = [&](std::int64_t k) HWY_ATTR {
+            const RowVector w = hn::Load(d, &block.values[k][lane]);
+            const auto q = hn::ConvertTo(
+                ints, hn::Add(hn::Mul(hn::Sub(w, minimum), inverse), hn::Set(d, 0.5F)));
+            return hn::Min(hn::Max(q, hn::Zero(ints)), hn::Set(ints, 15));
+        };
+        const auto pair = [&](std::int64_t k) HWY_ATTR {
+            return hn::Or(steps(k), hn::ShiftLeft<4>(steps(k + kBlockColumns / 2)));
+        };
+        // Four columns of a row are the four bytes of one 32-bit lane.
+        for (std::int64_t k = 0; k < kBlockColumns / 2; k += kGroupColumns) {
+            const auto bytes =
+                hn::Or(hn::Or(pair(k), hn::ShiftLeft<8>(pair(k + 1))),
+                       hn::Or(hn::ShiftLeft<16>(pair(k + 2)), hn::ShiftLeft<24>(pair(k + 3))));
+            hn::StoreU(bytes, ints,
+                       reinterpret_cast<std::int32_t*>(groups + k / kGroupColumns * kGroupBytes +
+                                                       lane * kGroupColumns));
         }
-    for (std::int64_t k = 0; k < kBlockColumns / 2; ++k)
-        for (std::int64_t row = 0; row < kTileRows; ++row)
-            groups[k / kGroupColumns * kGroupBytes + row * kGroupColumns + k % kGroupColumns] =
-                static_cast<std::byte>(q[k][row] | (q[k + kBlockColumns / 2][row] << 4));
+    }
 }
 
 void QuantizeTileQ4(const float* panel, std::int64_t stride, std::int64_t columns, std::byte* tile,
@@ -125,10 +140,11 @@ void QuantizeTileQ4(const float* panel, std::int64_t stride, std::int64_t column
     const std::int64_t blocks = (columns + kBlockColumns - 1) / kBlockColumns;
     std::vector<float> scales(static_cast<std::size_t>(blocks * kTileRows));
     std::vector<float> minima(scales.size());
-    TransposedBlock block;
+    std::vector<TransposedBlock> transposed(static_cast<std::size_t>(blocks));
     float largestScale[kTileRows] = {};
     float largestMinimum[kTileRows] = {};
     for (std::int64_t index = 0; index < blocks; ++index) {
+        TransposedBlock& block = transposed[static_cast<std::size_t>(index)];
         Transpose(panel, stride, index * kBlockColumns, block);
         float* blockScales = scales.data() + index * kTileRows;
         float* blockMinima = minima.data() + index * kTileRows;
@@ -161,8 +177,8 @@ void QuantizeTileQ4(const float* panel, std::int64_t stride, std::int64_t column
             blockScales[row] = static_cast<float>(scale) * rowFactors[row * 2];
             blockMinima[row] = static_cast<float>(minimum) * rowFactors[row * 2 + 1];
         }
-        Transpose(panel, stride, index * kBlockColumns, block);
-        PackNibbles(block, blockScales, blockMinima, target + kTileRows * 2);
+        PackNibbles(transposed[static_cast<std::size_t>(index)], blockScales, blockMinima,
+                    target + kTileRows * 2);
     }
 }
 

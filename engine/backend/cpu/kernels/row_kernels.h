@@ -33,9 +33,9 @@ struct GemmScratch {
 };
 
 // Sizes of the blocked product, chosen so that a column block of the panel, the accumulators and the
-// activations they meet (64 + 66 + 132 KiB with AVX2) stay in a core's L2 cache.
+// activations they meet (64 + 132 + 264 KiB with AVX2) stay in a L2 cache of 512 KiB.
 constexpr std::int64_t kPanelRows = 32;
-constexpr std::int64_t kTokenBlock = 66;  // whole register tiles on every target
+constexpr std::int64_t kTokenBlock = 132;  // whole register tiles on every target
 constexpr std::int64_t kColumnBlock = 512;
 
 // Activations laid out for gemmPanel: [column block][token][kColumnBlock]. Left as rows, tokens a
