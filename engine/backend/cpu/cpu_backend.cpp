@@ -1,5 +1,6 @@
 #include "engine/backend/cpu/cpu_backend.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -36,8 +37,7 @@ public:
     CpuBackend(int threadCount, std::shared_ptr<QuantizedStore> quantized)
         : m_device(describeCpu()),
           m_quantizedStore(std::move(quantized)),
-          m_pool(threadCount > 0 ? threadCount : physicalCoreCount()),
-          m_gemmScratch(static_cast<std::size_t>(m_pool.threadCount())) {}
+          m_pool(threadCount > 0 ? threadCount : physicalCoreCount()) {}
 
     [[nodiscard]] const DeviceInfo& device() const override { return m_device; }
 
@@ -92,9 +92,9 @@ public:
         for (const MatmulTask& task : tasks)
             portions += portionCount(*task.weight, portion);
         std::atomic<std::int64_t> next{0};
-        m_pool.run([&](int worker) {
+        m_pool.run([&](int) {
             for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < portions;)
-                multiplyPortion(tasks, activations, portion, i, worker);
+                multiplyPortion(tasks, activations, portion, i);
         });
     }
 
@@ -163,26 +163,21 @@ private:
     // The forms of x that the matrices of the tasks want, each made once for all of them.
     Activations prepare(std::span<const MatmulTask> tasks, const float* x, std::int64_t n) {
         const std::int64_t columns = tasks.front().weight->columns();
-        Activations activations{.values = x, .n = n, .packed = nullptr, .quantized = nullptr};
-        for (const MatmulTask& task : tasks) {
-            const ActivationForm form = matrixOf(task).activationForm();
-            if (form == ActivationForm::Quantized && activations.quantized == nullptr) {
-                resizeActivations(m_quantized, n, columns);
-                forEachRow(n, [&](std::int64_t i) {
-                    quantizeRow(x + i * columns, columns, i, m_quantized);
-                });
-                activations.quantized = &m_quantized;
-            } else if (form == ActivationForm::Plain && n > 1 && activations.packed == nullptr) {
-                m_packed.resize(static_cast<std::size_t>(packedSize(n, columns)));
-                forEachRow(n, [&](std::int64_t i) { packRow(x, columns, n, i, m_packed.data()); });
-                activations.packed = m_packed.data();
-            }
+        Activations activations{.values = x, .n = n, .quantized = nullptr};
+        const bool quantized = std::any_of(tasks.begin(), tasks.end(), [](const MatmulTask& task) {
+            return matrixOf(task).activationForm() == ActivationForm::Quantized;
+        });
+        if (quantized) {
+            resizeActivations(m_quantized, n, columns);
+            forEachRow(
+                n, [&](std::int64_t i) { quantizeRow(x + i * columns, columns, i, m_quantized); });
+            activations.quantized = &m_quantized;
         }
         return activations;
     }
 
     void multiplyPortion(std::span<const MatmulTask> tasks, const Activations& x,
-                         std::int64_t portion, std::int64_t index, int worker) {
+                         std::int64_t portion, std::int64_t index) {
         std::size_t task = 0;
         for (std::int64_t count; index >= (count = portionCount(*tasks[task].weight, portion));
              ++task)
@@ -190,17 +185,14 @@ private:
         const CpuMatrix& matrix = matrixOf(tasks[task]);
         const std::int64_t begin = index * portion;
         matrix.multiply(begin, std::min(matrix.rows(), begin + portion), x,
-                        dataOf(*tasks[task].out), tasks[task].accumulate,
-                        m_gemmScratch[static_cast<std::size_t>(worker)]);
+                        dataOf(*tasks[task].out), tasks[task].accumulate);
     }
 
     DeviceInfo m_device;
     std::shared_ptr<QuantizedStore> m_quantizedStore;  // may be empty
     ThreadPool m_pool;
-    std::vector<GemmScratch> m_gemmScratch;  // one a worker
     AttentionScratch m_attentionScratch;
     QuantizedActivations m_quantized;
-    AlignedVector<float> m_packed;
 };
 
 }  // namespace

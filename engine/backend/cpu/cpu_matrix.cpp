@@ -1,18 +1,13 @@
 #include "engine/backend/cpu/cpu_matrix.h"
 
-#include <algorithm>
-
 namespace qllama::cpu {
 
 void RowMatrix::multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
-                         bool accumulate, GemmScratch& scratch) const {
-    if (x.n == 1) {
+                         bool accumulate) const {
+    if (x.n == 1)
         matvecRows(m_weights, begin, end, x.values, out, accumulate);
-        return;
-    }
-    for (std::int64_t row = begin; row < end; row += kPanelRows)
-        gemmPanel(m_weights, row, std::min(end, row + kPanelRows), x.packed, x.n, out,
-                  m_weights.rows, accumulate, scratch);
+    else
+        gemmRows(m_weights, begin, end, x.values, x.n, out, m_weights.rows, accumulate);
 }
 
 void RowMatrix::readRow(std::int64_t row, float* out) const {
@@ -22,7 +17,7 @@ void RowMatrix::readRow(std::int64_t row, float* out) const {
 }
 
 void TileMatrix::multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
-                          bool accumulate, GemmScratch&) const {
+                          bool accumulate) const {
     multiplyTiles(m_weights, begin / kTileRows, (end + kTileRows - 1) / kTileRows, *x.quantized,
                   x.n, out, m_weights.rows, accumulate);
 }

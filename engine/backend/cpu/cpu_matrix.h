@@ -12,15 +12,14 @@
 
 namespace qllama::cpu {
 
-// The right-hand side of a product: n rows of activations, in the form that the matrices want.
+// The right-hand side of a product: n rows of activations, in the forms that the matrices want.
 struct Activations {
     const float* values = nullptr;  // [n, columns]
     std::int64_t n = 0;
-    const float* packed = nullptr;  // by packRow, when n > 1
     const QuantizedActivations* quantized = nullptr;
 };
 
-enum class ActivationForm { Plain, Quantized };  // Plain: values for n == 1, packed for more
+enum class ActivationForm { Plain, Quantized };
 
 class CpuMatrix : public Matrix {
 public:
@@ -30,7 +29,7 @@ public:
     // out[i * rows() + row] (= or +=) this[row, :] . x[i, :] for row in [begin, end). Each row's
     // result depends on nothing but that row and x[i, :]. Called from several threads at once.
     virtual void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
-                          bool accumulate, GemmScratch& scratch) const = 0;
+                          bool accumulate) const = 0;
     virtual void readRow(std::int64_t row, float* out) const = 0;
 };
 
@@ -44,10 +43,10 @@ public:
     [[nodiscard]] std::int64_t sizeBytes() const override {
         return m_weights.rows * m_weights.columns * sizeOf(m_weights.dtype);
     }
-    [[nodiscard]] std::int64_t rowGranularity() const override { return kPanelRows; }
+    [[nodiscard]] std::int64_t rowGranularity() const override { return 8; }
     [[nodiscard]] ActivationForm activationForm() const override { return ActivationForm::Plain; }
     void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
-                  bool accumulate, GemmScratch& scratch) const override;
+                  bool accumulate) const override;
     void readRow(std::int64_t row, float* out) const override;
 
 private:
@@ -67,7 +66,7 @@ public:
         return ActivationForm::Quantized;
     }
     void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
-                  bool accumulate, GemmScratch& scratch) const override;
+                  bool accumulate) const override;
     void readRow(std::int64_t row, float* out) const override;
 
 private:

@@ -59,6 +59,15 @@ HWY_INLINE void SumLanesOfEight(F32Tag d, const F32Vector* vectors, float* out) 
 #endif
 }
 
+template <int kCount>
+HWY_INLINE void SumLanes(F32Tag d, const F32Vector* vectors, float* out) {
+    int i = 0;
+    for (; i + 8 <= kCount; i += 8)
+        SumLanesOfEight(d, vectors + i, out + i);
+    for (; i < kCount; ++i)
+        out[i] = hn::GetLane(hn::SumOfLanes(d, vectors[i]));
+}
+
 }  // namespace qllama::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

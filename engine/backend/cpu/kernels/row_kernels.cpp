@@ -14,18 +14,15 @@
 HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
 
-using cpu::GemmScratch;
-using cpu::kColumnBlock;
-using cpu::kPanelRows;
-using cpu::kTokenBlock;
 using cpu::RowMajorWeights;
 
-// Tokens in a register tile beside 4 rows: 12 accumulators fit 16 registers, 24 fit 32.
+// A register tile of prefill: 4 rows by 3 tokens are 12 accumulators and fit 16 registers, 24 fit 32.
 constexpr int kTileTokens = HWY_TARGET <= HWY_AVX3 ? 6 : 3;
 constexpr int kTileRows = 4;
 
-// Rows whose column block, 16 KiB, stays in the L1 cache.
-constexpr std::size_t kStripRows = 8;
+// Tokens that pass by while a tile's rows stay in the L1 cache, and the rows of a thread's portion in
+// L3; whole register tiles. 48, 96 and 255 measure a little worse.
+constexpr std::int64_t kTokenBlock = 132;
 
 // Rows of one matvec pass. Each row has one chain of dependent additions; eight chains hide the
 // latency of the fused multiply-add on every core in use.
@@ -50,12 +47,7 @@ HWY_INLINE void DotRows(const T* const* rows, const float* HWY_RESTRICT x, std::
         for (int r = 0; r < kRows; ++r)
             sums[r] = hn::MulAdd(LoadTailAsF32(d, rows[r] + k, columns - k), activation, sums[r]);
     }
-    if constexpr (kRows == 8) {
-        SumLanesOfEight(d, sums, out);
-    } else {
-        for (int r = 0; r < kRows; ++r)
-            out[r] = hn::GetLane(hn::SumOfLanes(d, sums[r]));
-    }
+    SumLanes<kRows>(d, sums, out);
 }
 
 template <int kRows, typename T>
@@ -80,6 +72,92 @@ void MatvecTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t end,
         MatvecGroup<kMatvecRows>(weights, columns, row, x, y, accumulate);
     for (; row < end; ++row)
         MatvecGroup<1>(weights, columns, row, x, y, accumulate);
+}
+
+// kRows rows with kTokens tokens, x [kTokens, columns]; each weight is read and widened once.
+template <int kRows, int kTokens, typename T>
+HWY_INLINE void MultiplyTile(const T* weights, std::size_t columns, const float* x, float* out,
+                             std::int64_t outStride, bool accumulate) {
+    const F32Tag d;
+    const std::size_t lanes = hn::Lanes(d);
+    F32Vector sums[kTokens * kRows];
+    for (F32Vector& sum : sums)
+        sum = hn::Zero(d);
+    std::size_t k = 0;
+    for (; k + lanes <= columns; k += lanes) {
+        for (int r = 0; r < kRows; ++r) {
+            const F32Vector weight = LoadAsF32(d, weights + r * columns + k);
+            for (int t = 0; t < kTokens; ++t)
+                sums[t * kRows + r] =
+                    hn::MulAdd(weight, hn::LoadU(d, x + t * columns + k), sums[t * kRows + r]);
+        }
+    }
+    if (k != columns) {
+        for (int r = 0; r < kRows; ++r) {
+            const F32Vector weight = LoadTailAsF32(d, weights + r * columns + k, columns - k);
+            for (int t = 0; t < kTokens; ++t)
+                sums[t * kRows + r] =
+                    hn::MulAdd(weight, LoadTailAsF32(d, x + t * columns + k, columns - k),
+                               sums[t * kRows + r]);
+        }
+    }
+    float totals[kTokens * kRows];
+    SumLanes<kTokens * kRows>(d, sums, totals);
+    for (int t = 0; t < kTokens; ++t)
+        for (int r = 0; r < kRows; ++r) {
+            float& target = out[t * outStride + r];
+            target = accumulate ? target + totals[t * kRows + r] : totals[t * kRows + r];
+        }
+}
+
+// kRows rows with tokens [0, n).
+template <int kRows, typename T>
+HWY_INLINE void MultiplyGroup(const T* weights, std::size_t columns, const float* x, std::int64_t n,
+                              float* out, std::int64_t outStride, bool accumulate) {
+    const auto stride = static_cast<std::int64_t>(columns);
+    std::int64_t token = 0;
+    for (; token + kTileTokens <= n; token += kTileTokens)
+        MultiplyTile<kRows, kTileTokens>(weights, columns, x + token * stride,
+                                         out + token * outStride, outStride, accumulate);
+    for (; token + 2 <= n; token += 2)
+        MultiplyTile<kRows, 2>(weights, columns, x + token * stride, out + token * outStride,
+                               outStride, accumulate);
+    if (token < n)
+        MultiplyTile<kRows, 1>(weights, columns, x + token * stride, out + token * outStride,
+                               outStride, accumulate);
+}
+
+template <typename T>
+void GemmTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, const float* x,
+               std::int64_t n, float* out, std::int64_t outStride, bool accumulate) {
+    const T* weights = static_cast<const T*>(w.data);
+    const auto columns = static_cast<std::size_t>(w.columns);
+    for (std::int64_t first = 0; first < n; first += kTokenBlock) {
+        const std::int64_t tokens = std::min(kTokenBlock, n - first);
+        const float* block = x + first * w.columns;
+        float* target = out + first * outStride;
+        std::int64_t row = begin;
+        for (; row + kTileRows <= end; row += kTileRows)
+            MultiplyGroup<kTileRows>(weights + static_cast<std::size_t>(row) * columns, columns,
+                                     block, tokens, target + row, outStride, accumulate);
+        for (; row < end; ++row)
+            MultiplyGroup<1>(weights + static_cast<std::size_t>(row) * columns, columns, block,
+                             tokens, target + row, outStride, accumulate);
+    }
+}
+
+void GemmRows(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, const float* x,
+              std::int64_t n, float* out, std::int64_t outStride, bool accumulate) {
+    switch (w.dtype) {
+        case DType::F32:
+            return GemmTyped<float>(w, begin, end, x, n, out, outStride, accumulate);
+        case DType::F16:
+            return GemmTyped<hwy::float16_t>(w, begin, end, x, n, out, outStride, accumulate);
+        case DType::BF16:
+            return GemmTyped<hwy::bfloat16_t>(w, begin, end, x, n, out, outStride, accumulate);
+        default:
+            assert(false);
+    }
 }
 
 void MatvecRows(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, const float* x,
@@ -125,125 +203,6 @@ void Widen(DType dtype, const void* source, std::int64_t count, float* out) {
     }
 }
 
-// Adds columns [0, count) of a tile: w is [kRows, count], x is [kTokens, count], both with rows
-// kColumnBlock apart and zero up to a whole vector. Accumulators: one vector for each (row, token).
-template <int kRows, int kTokens>
-HWY_INLINE void AccumulateTile(const float* HWY_RESTRICT w, const float* HWY_RESTRICT x,
-                               std::size_t count, float* HWY_RESTRICT sums,
-                               std::size_t sumsRowStride) {
-    const F32Tag d;
-    const std::size_t lanes = hn::Lanes(d);
-    F32Vector tile[kRows][kTokens];
-    for (int r = 0; r < kRows; ++r)
-        for (int t = 0; t < kTokens; ++t)
-            tile[r][t] = hn::Load(d, sums + r * sumsRowStride + t * lanes);
-    for (std::size_t k = 0; k < count; k += lanes) {
-        F32Vector activations[kTokens];
-        for (int t = 0; t < kTokens; ++t)
-            activations[t] = hn::Load(d, x + t * kColumnBlock + k);
-        for (int r = 0; r < kRows; ++r) {
-            const F32Vector weight = hn::Load(d, w + r * kColumnBlock + k);
-            for (int t = 0; t < kTokens; ++t)
-                tile[r][t] = hn::MulAdd(weight, activations[t], tile[r][t]);
-        }
-    }
-    for (int r = 0; r < kRows; ++r)
-        for (int t = 0; t < kTokens; ++t)
-            hn::Store(tile[r][t], d, sums + r * sumsRowStride + t * lanes);
-}
-
-template <int kTokens>
-HWY_INLINE void AccumulateRows(const float* w, std::size_t rows, const float* x, std::size_t count,
-                               float* sums, std::size_t sumsRowStride) {
-    std::size_t r = 0;
-    for (; r + kTileRows <= rows; r += kTileRows)
-        AccumulateTile<kTileRows, kTokens>(w + r * kColumnBlock, x, count, sums + r * sumsRowStride,
-                                           sumsRowStride);
-    for (; r < rows; ++r)
-        AccumulateTile<1, kTokens>(w + r * kColumnBlock, x, count, sums + r * sumsRowStride,
-                                   sumsRowStride);
-}
-
-// A strip of rows stays in the L1 cache while the tokens pass by.
-HWY_INLINE void AccumulateStrip(const float* w, std::size_t rows, const float* x, std::size_t count,
-                                std::size_t tokens, float* sums, std::size_t sumsRowStride) {
-    const std::size_t lanes = hn::Lanes(F32Tag());
-    std::size_t token = 0;
-    for (; token + kTileTokens <= tokens; token += kTileTokens)
-        AccumulateRows<kTileTokens>(w, rows, x + token * kColumnBlock, count, sums + token * lanes,
-                                    sumsRowStride);
-    for (; token < tokens; ++token)
-        AccumulateRows<1>(w, rows, x + token * kColumnBlock, count, sums + token * lanes,
-                          sumsRowStride);
-}
-
-// The panel as f32, laid out [column block][row][kColumnBlock], zero up to paddedCount.
-void WidenPanel(const RowMajorWeights& w, std::int64_t begin, std::size_t rows, float* panel) {
-    const std::int64_t size = sizeOf(w.dtype);
-    for (std::int64_t column = 0; column < w.columns; column += kColumnBlock) {
-        const std::int64_t count = std::min(kColumnBlock, w.columns - column);
-        for (std::size_t r = 0; r < rows; ++r, panel += kColumnBlock) {
-            const std::int64_t element =
-                (begin + static_cast<std::int64_t>(r)) * w.columns + column;
-            Widen(w.dtype, static_cast<const std::byte*>(w.data) + element * size, count, panel);
-            std::fill(panel + count, panel + cpu::paddedCount(count), 0.0F);
-        }
-    }
-}
-
-// The sums of the lanes of `rows` accumulators, rowStride apart.
-HWY_INLINE void SumAccumulators(const float* sums, std::size_t rowStride, std::size_t rows,
-                                float* out) {
-    const F32Tag d;
-    std::size_t r = 0;
-    for (; r + 8 <= rows; r += 8) {
-        F32Vector vectors[8];
-        for (std::size_t i = 0; i < 8; ++i)
-            vectors[i] = hn::Load(d, sums + (r + i) * rowStride);
-        SumLanesOfEight(d, vectors, out + r);
-    }
-    for (; r < rows; ++r)
-        out[r] = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, sums + r * rowStride)));
-}
-
-void StoreSums(const float* sums, std::size_t rows, std::size_t tokens, std::int64_t begin,
-               float* out, std::int64_t outStride, bool accumulate) {
-    const std::size_t lanes = hn::Lanes(F32Tag());
-    for (std::size_t token = 0; token < tokens; ++token) {
-        float* target = out + static_cast<std::int64_t>(token) * outStride + begin;
-        float totals[kPanelRows];
-        SumAccumulators(sums + token * lanes, kTokenBlock * lanes, rows, totals);
-        for (std::size_t r = 0; r < rows; ++r)
-            target[r] = accumulate ? target[r] + totals[r] : totals[r];
-    }
-}
-
-void GemmPanel(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, const float* packed,
-               std::int64_t n, float* out, std::int64_t outStride, bool accumulate,
-               GemmScratch& scratch) {
-    const std::size_t lanes = hn::Lanes(F32Tag());
-    const auto rows = static_cast<std::size_t>(end - begin);
-    const std::size_t rowStride = kTokenBlock * lanes;
-    scratch.panel.resize(static_cast<std::size_t>(cpu::packedSize(kPanelRows, w.columns)));
-    scratch.accumulators.resize(kPanelRows * rowStride);
-    float* sums = scratch.accumulators.data();
-    WidenPanel(w, begin, rows, scratch.panel.data());
-    for (std::int64_t first = 0; first < n; first += kTokenBlock) {
-        const auto tokens = static_cast<std::size_t>(std::min(kTokenBlock, n - first));
-        std::fill(sums, sums + rows * rowStride, 0.0F);
-        const float* panel = scratch.panel.data();
-        for (std::int64_t column = 0; column < w.columns; column += kColumnBlock) {
-            const auto count = static_cast<std::size_t>(std::min(kColumnBlock, w.columns - column));
-            const float* x = packed + column * n + first * kColumnBlock;
-            for (std::size_t r = 0; r < rows; r += kStripRows)
-                AccumulateStrip(panel + r * kColumnBlock, std::min(kStripRows, rows - r), x, count,
-                                tokens, sums + r * rowStride, rowStride);
-            panel += rows * kColumnBlock;
-        }
-        StoreSums(sums, rows, tokens, begin, out + first * outStride, outStride, accumulate);
-    }
-}
-
 template <typename T>
 void NarrowTyped(const float* source, std::size_t count, T* out) {
     const F32Tag d;
@@ -270,7 +229,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace qllama {
 HWY_EXPORT(MatvecRows);
-HWY_EXPORT(GemmPanel);
+HWY_EXPORT(GemmRows);
 HWY_EXPORT(Widen);
 HWY_EXPORT(NarrowToHalf);
 
@@ -281,21 +240,9 @@ void matvecRows(const RowMajorWeights& weights, std::int64_t begin, std::int64_t
     HWY_DYNAMIC_DISPATCH(MatvecRows)(weights, begin, end, x, y, accumulate);
 }
 
-void packRow(const float* x, std::int64_t columns, std::int64_t n, std::int64_t row,
-             float* packed) {
-    for (std::int64_t column = 0; column < columns; column += kColumnBlock) {
-        const std::int64_t count = std::min(kColumnBlock, columns - column);
-        float* target = packed + column * n + row * kColumnBlock;
-        std::copy_n(x + row * columns + column, count, target);
-        std::fill(target + count, target + paddedCount(count), 0.0F);
-    }
-}
-
-void gemmPanel(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
-               const float* packed, std::int64_t n, float* out, std::int64_t outStride,
-               bool accumulate, GemmScratch& scratch) {
-    HWY_DYNAMIC_DISPATCH(GemmPanel)
-    (weights, begin, end, packed, n, out, outStride, accumulate, scratch);
+void gemmRows(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end, const float* x,
+              std::int64_t n, float* out, std::int64_t outStride, bool accumulate) {
+    HWY_DYNAMIC_DISPATCH(GemmRows)(weights, begin, end, x, n, out, outStride, accumulate);
 }
 
 void widen(DType dtype, const void* source, std::int64_t count, float* out) {
