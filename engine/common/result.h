@@ -37,8 +37,9 @@ struct Error {
 template <typename T>
 class [[nodiscard]] Result {
 public:
-    Result(T value) : m_state(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit
-    Result(Error error) : m_state(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
+    Result(T value) : m_state(std::in_place_index<0>, std::move(value)) {}  // implicit, for return
+    Result(Error error)
+        : m_state(std::in_place_index<1>, std::move(error)) {}  // implicit, for return
 
     [[nodiscard]] bool ok() const { return m_state.index() == 0; }
     explicit operator bool() const { return ok(); }
@@ -68,7 +69,7 @@ template <>
 class [[nodiscard]] Result<void> {
 public:
     Result() = default;
-    Result(Error error) : m_error(std::move(error)) {}  // NOLINT: implicit
+    Result(Error error) : m_error(std::move(error)) {}  // implicit, for return
 
     [[nodiscard]] bool ok() const { return !m_error; }
     explicit operator bool() const { return ok(); }
