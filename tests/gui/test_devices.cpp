@@ -30,13 +30,6 @@ DeviceInfo named(const char* id, const char* name) {
     return device;
 }
 
-WindowStart startWith(const std::filesystem::path& model) {
-    WindowStart start;
-    start.load.emplace();
-    start.load->location.model = model;
-    return start;
-}
-
 }  // namespace
 
 class TestDevices : public QObject {

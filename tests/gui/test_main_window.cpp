@@ -39,13 +39,6 @@ GenerationResult resultOf(StopReason reason, std::string text) {
     return result;
 }
 
-WindowStart startWith(const std::filesystem::path& model) {
-    WindowStart start;
-    start.load.emplace();
-    start.load->location.model = model;
-    return start;
-}
-
 }  // namespace
 
 class TestMainWindow : public QObject {

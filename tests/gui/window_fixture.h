@@ -34,6 +34,14 @@ private:
     QString& m_answer;
 };
 
+// A start with this model.
+inline WindowStart startWith(const std::filesystem::path& model) {
+    WindowStart start;
+    start.load.emplace();
+    start.load->location.model = model;
+    return start;
+}
+
 struct WindowFixture {
     QTemporaryDir folder;
     QString answer;  // of the next dialogs
