@@ -152,7 +152,8 @@ void TestOpenClDevices::limitedMemoryIsDividedByPlan() {
     const QMap<QString, QString> limited = {{"POCL_MEMORY_LIMIT", "1"},
                                             {"POCL_DEVICES", "pthread"}};
     const auto textOf = [](const Run& run) {
-        return QJsonDocument::fromJson(run.out.trimmed().split('\n').last()).object()["text"];
+        const auto done = QJsonDocument::fromJson(run.out.trimmed().split('\n').last()).object();
+        return done["text"].toString();
     };
     const Run divided = run(generate + QStringList{"--device", "opencl:0"}, limited);
     QVERIFY2(divided.exitCode == 0, divided.err.constData());
@@ -161,7 +162,7 @@ void TestOpenClDevices::limitedMemoryIsDividedByPlan() {
     QCOMPARE(stages.size(), 2);
     QCOMPARE(stages[1].toObject()["device"].toString(), QString("cpu"));
     QCOMPARE(textOf(divided), textOf(run(generate)));
-    QVERIFY(!textOf(divided).toString().isEmpty());
+    QVERIFY(!textOf(divided).isEmpty());
     // Told not to divide: both numbers, and no crash.
     const Run strict =
         run(generate + QStringList{"--device", "opencl:0", "--strict-device"}, limited);
