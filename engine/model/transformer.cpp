@@ -134,7 +134,10 @@ struct Transformer::Impl {
         backend.matmul(down, *s.gate, n);
     }
 
-    Result<void> runLayers(Stage& stage, std::int64_t n, const std::stop_token& stop) {
+    // `layerDone` is called after each layer.
+    template <typename LayerDone>
+    Result<void> runLayers(Stage& stage, std::int64_t n, const LayerDone& layerDone,
+                           const std::stop_token& stop) {
         const auto layers = static_cast<std::int64_t>(stage.weights.layers.size());
         for (std::int64_t layer = 0; layer < layers; ++layer) {
             if (stop.stop_requested()) {
@@ -143,6 +146,7 @@ struct Transformer::Impl {
             }
             attentionBlock(stage, layer, n);
             feedForwardBlock(stage, layer, n);
+            layerDone();
         }
         return {};
     }
@@ -178,9 +182,16 @@ struct Transformer::Impl {
     }
 
     // One batch through all stages; the hidden state is all that crosses from device to device.
+    // `progress` (may be empty) gets the tokens' worth of layers done, but not yet all of them.
     Result<void> runBatch(std::span<const std::int32_t> tokens, bool wantLogits,
+                          const std::function<void(std::int64_t)>& progress,
                           const std::stop_token& stop) {
         const auto n = static_cast<std::int64_t>(tokens.size());
+        std::int64_t layersDone = 0;
+        const auto layerDone = [&] {
+            if (++layersDone < config.layerCount && progress)
+                progress(n * layersDone / config.layerCount);
+        };
         stages.front().weights.backend->embed(*stages.front().weights.embedding, tokens,
                                               *stages.front().scratch.x);
         for (std::size_t index = 0; index < stages.size(); ++index) {
@@ -191,7 +202,7 @@ struct Transformer::Impl {
                 QLLAMA_CHECK(before.weights.backend->read(*before.scratch.x, 0, handOver));
                 QLLAMA_CHECK(stage.weights.backend->write(*stage.scratch.x, 0, handOver));
             }
-            QLLAMA_CHECK(runLayers(stage, n, stop));
+            QLLAMA_CHECK(runLayers(stage, n, layerDone, stop));
         }
         if (wantLogits)
             QLLAMA_CHECK(computeLogits(n - 1, 1, *stages.back().scratch.logits, logits));
@@ -266,8 +277,13 @@ Result<void> Transformer::forward(std::span<const std::int32_t> tokens,
     const auto batch = static_cast<std::size_t>(m_impl->batchSize);
     for (std::size_t done = 0; done < tokens.size();) {
         const std::size_t count = std::min(batch, tokens.size() - done);
+        const auto before = static_cast<std::int64_t>(done);
+        const auto within = [&progress, before](std::int64_t tokensDone) {
+            progress(before + tokensDone);
+        };
         QLLAMA_CHECK(
-            m_impl->runBatch(tokens.subspan(done, count), done + count == tokens.size(), stop));
+            m_impl->runBatch(tokens.subspan(done, count), done + count == tokens.size(),
+                             progress ? std::function<void(std::int64_t)>(within) : nullptr, stop));
         done += count;
         if (progress) progress(static_cast<std::int64_t>(done));
     }
@@ -280,7 +296,7 @@ Result<void> Transformer::forwardAll(std::span<const std::int32_t> tokens, const
     const auto batch = static_cast<std::size_t>(m_impl->batchSize);
     for (std::size_t done = 0; done < tokens.size();) {
         const std::size_t count = std::min(batch, tokens.size() - done);
-        QLLAMA_CHECK(m_impl->runBatch(tokens.subspan(done, count), false, stop));
+        QLLAMA_CHECK(m_impl->runBatch(tokens.subspan(done, count), false, {}, stop));
         QLLAMA_CHECK(m_impl->giveLogits(static_cast<std::int64_t>(done),
                                         static_cast<std::int64_t>(count), sink));
         done += count;

@@ -35,7 +35,9 @@ public:
     ~Transformer();
 
     // Appends `tokens` to the context and leaves the logits of the last one in logits(). Long runs
-    // go through in batches; `progress` (may be empty) gets the number of tokens done. Stop is
+    // go through in batches. `progress` (may be empty) is told after each layer of a batch: a part
+    // of the layers for all tokens of the batch counts as that part of its tokens, so it gets the
+    // number of tokens done, rounded down, and all of them only when the logits are there. Stop is
     // polled for each layer; a cancelled call leaves the context at the last whole batch.
     // Fails with InvalidRequest when the context would overflow or a token is out of range.
     Result<void> forward(std::span<const std::int32_t> tokens,

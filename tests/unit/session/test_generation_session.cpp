@@ -13,8 +13,9 @@ struct Recorder : public GenerationSink {
     void promptStarted(std::int64_t, std::uint64_t) override {}
     void promptProgress(std::int64_t done, std::int64_t total) override {
         if (!firstDone) firstDone = done;
-        lastDone = done;
+        progress.push_back(done);
         lastTotal = total;
+        if (stopAtProgress > 0 && done >= stopAtProgress) stop.request_stop();
     }
     void promptDone(const PromptStatistics& statistics) override { prompt = statistics; }
     void tokenReady(const TokenChunk& chunk) override {
@@ -27,9 +28,10 @@ struct Recorder : public GenerationSink {
     std::vector<TokenChunk> chunks;
     std::string texts;
     std::optional<std::int64_t> firstDone;
-    std::int64_t lastDone = 0;
+    std::vector<std::int64_t> progress;
     std::int64_t lastTotal = 0;
     int stopAfter = 0;
+    std::int64_t stopAtProgress = 0;
     std::stop_source stop;
 };
 
@@ -46,6 +48,14 @@ GenerationRequest story(std::uint64_t seed) {
     return request;
 }
 
+GenerationRequest longStory() {
+    GenerationRequest request = story(5);
+    for (int sentence = 0; sentence < 30; ++sentence)
+        request.prompt += " the fox sang.";
+    request.maxTokens = 5;
+    return request;
+}
+
 }  // namespace
 
 class TestGenerationSession : public QObject {
@@ -59,6 +69,8 @@ private slots:
     void textsTogetherAreTheContinuation();
     void stopsWithinOneToken();
     void staysUsableAfterStop();
+    void progressOfThePromptMovesWithEachLayer();
+    void stopsWithinOneLayerOfThePrompt();
     void stopStringEndsTheText();
     void storiesEndByThemselves();
     void contextFillsUp();
@@ -187,6 +199,31 @@ void TestGenerationSession::staysUsableAfterStop() {
     QCOMPARE(run(*session, story(5)).result.value().text, expected);
 }
 
+void TestGenerationSession::progressOfThePromptMovesWithEachLayer() {
+    const auto session = open();
+    const auto layers = session->model().info.config.layerCount;
+    const Outcome outcome = run(*session, longStory());
+    const std::vector<std::int64_t>& progress = outcome.recorder.progress;
+    const std::int64_t total = outcome.recorder.lastTotal;
+    QVERIFY(total > 100);
+    QCOMPARE(progress.size(), static_cast<std::size_t>(layers + 1));  // it is one batch
+    for (std::int64_t layer = 0; layer <= layers; ++layer)
+        QCOMPARE(progress[static_cast<std::size_t>(layer)], total * layer / layers);
+}
+
+void TestGenerationSession::stopsWithinOneLayerOfThePrompt() {
+    const auto session = open();
+    Recorder recorder;
+    recorder.stopAtProgress = 1;
+    const auto result = session->generate(longStory(), recorder, recorder.stop.get_token());
+    QCOMPARE(result.value().reason, StopReason::Cancelled);
+    QCOMPARE(recorder.progress.size(), 2U);  // the start, and the layer in which it was stopped
+    QVERIFY(recorder.chunks.empty());
+    QCOMPARE(result.value().statistics.contextUsed, 0);
+    QCOMPARE(run(*session, longStory()).result.value().text,
+             run(*open(), longStory()).result.value().text);
+}
+
 void TestGenerationSession::stopStringEndsTheText() {
     const auto session = open();
     const std::string whole = run(*session, story(5)).result.value().text;
@@ -256,7 +293,7 @@ void TestGenerationSession::noTokensOnlyEvaluatesThePrompt() {
     QVERIFY(outcome.recorder.chunks.empty());
     QCOMPARE(static_cast<std::int64_t>(session->promptLogits().size()),
              session->model().info.config.vocabularySize);
-    QCOMPARE(outcome.recorder.lastDone, outcome.recorder.lastTotal);
+    QCOMPARE(outcome.recorder.progress.back(), outcome.recorder.lastTotal);
 }
 
 void TestGenerationSession::settingsOutOfRangeAreRefused() {
