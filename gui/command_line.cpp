@@ -121,12 +121,15 @@ std::string applyAll(const Tokens& tokens, CommandLine& commandLine) {
             return "Only one model can be given, but there is also '" + taken.value + "'.";
         const std::string problem = taken.option->apply(commandLine, taken.value);
         if (!problem.empty()) return taken.spelling + " " + problem + ".";
+        commandLine.given.insert(taken.option->names.front());
     }
     return {};
 }
 
 // What only shows once all arguments are known.
 std::string combinationProblem(const Tokens& tokens, const CommandLine& commandLine) {
+    if (commandLine.load.split && commandLine.load.deviceShare)
+        return "--split and --percentage-to-gpu exclude each other.";
     if (!needsNoWindow(tokens)) {
         for (const Occurrence& taken : tokens.occurrences)
             if (taken.option->terminalOnly) return taken.spelling + " works only with --headless.";
@@ -155,9 +158,10 @@ bool wantsTerminal(int argc, const char* const* argv) {
     return !parseCommandLine(arguments).usageError.isEmpty();
 }
 
-ParsedCommandLine parseCommandLine(std::span<const std::string> arguments) {
+ParsedCommandLine parseCommandLine(std::span<const std::string> arguments,
+                                   const CommandLine& initial) {
     const Tokens tokens = tokenize(arguments);
-    CommandLine commandLine;
+    CommandLine commandLine = initial;
     std::string problem = tokens.problem;
     if (problem.empty()) problem = applyAll(tokens, commandLine);
     if (problem.empty()) problem = combinationProblem(tokens, commandLine);

@@ -4,7 +4,9 @@
 #include <QString>
 #include <QStringList>
 #include <filesystem>
+#include <functional>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 
@@ -38,7 +40,7 @@ struct CommandLine {
     // front end takes the demo model.
     LoadRequest load;
     bool hasModel = false;
-    DeviceFailurePolicy deviceFailure = DeviceFailurePolicy::Ask;
+    std::optional<DeviceFailurePolicy> deviceFailure;  // empty: as always, else to ask
     GenerationRequest generation;
     BenchmarkOptions benchmark;
     std::string makeShape;  // --make-model; the folder to write is load.location.model
@@ -52,6 +54,7 @@ struct CommandLine {
     bool json = false;
     bool quiet = false;
     ColorMode color = ColorMode::Auto;
+    std::set<std::string, std::less<>> given;  // the options that were there, by documented name
 };
 
 // True when the arguments ask for something that needs no window (--headless, --inspect,
@@ -67,7 +70,9 @@ struct ParsedCommandLine {
 };
 
 // Without the program's own name. Bytes are kept as they are: paths and prompts need not be UTF-8.
-ParsedCommandLine parseCommandLine(std::span<const std::string> arguments);
+// `initial` is what holds where the arguments say nothing.
+ParsedCommandLine parseCommandLine(std::span<const std::string> arguments,
+                                   const CommandLine& initial = {});
 // As QCoreApplication::arguments() gives them: the program's name comes first.
 ParsedCommandLine parseCommandLine(const QStringList& arguments);
 

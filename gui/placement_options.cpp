@@ -55,7 +55,7 @@ std::string parseSplit(const std::string& text, std::optional<std::vector<std::i
     return {};
 }
 
-std::string parsePolicy(const std::string& text, DeviceFailurePolicy& policy) {
+std::string parsePolicy(const std::string& text, std::optional<DeviceFailurePolicy>& policy) {
     if (text == "ask")
         policy = DeviceFailurePolicy::Ask;
     else if (text == "cpu")

@@ -67,7 +67,7 @@ Result<BenchmarkReport> benchmark(LoadedModel& model, const BenchmarkOptions& op
                                   const std::function<void(int)>& progress, std::stop_token stop) {
     Transformer& transformer = *model.transformer;
     QLLAMA_CHECK(checkFits(transformer, options));
-    QLLAMA_TRY(auto probe, cpu::BandwidthProbe::create(model.info.threadCount));
+    QLLAMA_TRY(auto probe, cpu::BandwidthProbe::create(model.info.threadCount, stop));
     const std::int64_t vocabulary = transformer.config().vocabularySize;
     const auto prompt = options.promptText.empty() ? randomTokens(options.promptTokens, vocabulary)
                                                    : model.tokenizer->encode(options.promptText);
@@ -84,7 +84,8 @@ Result<BenchmarkReport> benchmark(LoadedModel& model, const BenchmarkOptions& op
     std::vector<double> bandwidth;
     // The first round only warms up: it brings the pages in and is not counted.
     for (int repetition = -1; repetition < options.repetitions; ++repetition) {
-        bandwidth.push_back(probe->measureGbPerSecond());
+        QLLAMA_TRY(const double read, probe->measureGbPerSecond(stop));
+        bandwidth.push_back(read);
         if (!prompt.empty()) {
             QLLAMA_TRY(const double speed, measurePrefill(transformer, prompt, stop));
             prefill.push_back(speed);

@@ -73,6 +73,7 @@ Result<PipelineRequest> pipelineFor(const LoadRequest& request, const Checkpoint
     pipeline.placement.split = std::move(choice.split);
     pipeline.cpuIsSpare = choice.cpuIsSpare;
     pipeline.mayLeaveDevice = request.mayLeaveDevice;
+    pipeline.planMade = request.planMade;
     pipeline.notes = std::move(choice.notes);
     pipeline.options = {.threadCount = request.threadCount, .profile = request.profile};
     return pipeline;
@@ -131,6 +132,11 @@ KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tenso
 Result<PlacementPlan> planModel(const LoadRequest& request, std::stop_token stop) {
     QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(request.location, stop));
     QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, std::nullopt));
+    return planModel(request, checkpoint, config);
+}
+
+Result<PlacementPlan> planModel(const LoadRequest& request, const Checkpoint& checkpoint,
+                                const LlamaConfig& config) {
     QLLAMA_TRY(const PipelineRequest wanted, pipelineFor(request, checkpoint, config));
     QLLAMA_TRY(PlacementPlan plan, planPlacement(wanted.placement, checkpoint));
     plan.notes.insert(plan.notes.begin(), wanted.notes.begin(), wanted.notes.end());
@@ -178,6 +184,7 @@ Result<void> moveToCpu(LoadedModel& model, const Error& failure, std::stop_token
     request.split.reset();
     request.deviceShare.reset();
     request.needsTokenizer = false;
+    request.planMade = {};
     request.contextLength = model.info.contextLength;
     QLLAMA_TRY(auto loaded, loadModel(request, {}, std::move(stop)));
     model.transformer = std::move(loaded->transformer);  // before the backends that it borrows

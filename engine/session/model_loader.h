@@ -29,6 +29,9 @@ struct LoadRequest {
     // Asked, on the loading or generating thread, when a device other than the CPU fails or is not
     // there: true lets its layers go elsewhere, at last to the CPU, with a note. Empty: never.
     std::function<bool(const Error&)> mayLeaveDevice = {};
+    // Told on the loading thread where the layers are about to go, before they are loaded; again
+    // when a device turns out to hold less and the plan is another one.
+    std::function<void(const PlacementPlan&)> planMade = {};
     bool profile = false;  // time the kernels of OpenCL devices
     Precision precision = Precision::Source;
     int threadCount = 0;         // 0: physical cores
@@ -74,6 +77,8 @@ KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tenso
 
 // Where the layers would go and what that takes, without loading them.
 Result<PlacementPlan> planModel(const LoadRequest& request, std::stop_token stop);
+Result<PlacementPlan> planModel(const LoadRequest& request, const Checkpoint& checkpoint,
+                                const LlamaConfig& config);
 
 // Loads the weights again on the CPU, after `failure` of a device that computed with them; the
 // context is empty afterwards. What it says of that is the last of info.notes. On failure, which may

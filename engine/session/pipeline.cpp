@@ -177,6 +177,11 @@ bool mayLeave(const PipelineRequest& request, const Error& error, const StagePla
            request.mayLeaveDevice(error);
 }
 
+PlacementPlan withNotes(PlacementPlan plan, const std::vector<std::string>& before) {
+    plan.notes.insert(plan.notes.begin(), before.begin(), before.end());
+    return plan;
+}
+
 void addSpareNote(const PipelineRequest& request, Pipeline& pipeline) {
     const StagePlacement& last = pipeline.plan.stages.back();
     if (!request.cpuIsSpare || last.device.id != "cpu") return;
@@ -223,13 +228,14 @@ Result<Pipeline> loadPipeline(const PipelineRequest& request, const Checkpoint& 
     Pipeline pipeline;
     while (true) {
         QLLAMA_TRY(pipeline.plan, planPlacement(current.placement, checkpoint));
+        if (request.planMade) request.planMade(withNotes(pipeline.plan, notes));
         std::size_t failedStage = 0;
         Result<std::unique_ptr<Transformer>> transformer =
             loadStages(current, checkpoint, pipeline, progress, stop, failedStage);
         if (transformer.ok()) {
             pipeline.transformer = std::move(transformer).value();
             addSpareNote(request, pipeline);
-            pipeline.plan.notes.insert(pipeline.plan.notes.begin(), notes.begin(), notes.end());
+            pipeline.plan = withNotes(std::move(pipeline.plan), notes);
             return pipeline;
         }
         const Error& error = transformer.error();

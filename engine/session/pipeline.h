@@ -47,8 +47,9 @@ struct PipelineRequest {
     PlacementRequest placement;
     bool cpuIsSpare = false;
     BackendOptions options;
-    std::function<bool(const Error&)> mayLeaveDevice = {};  // see LoadRequest
-    std::vector<std::string> notes = {};                    // of the choice of devices
+    std::function<bool(const Error&)> mayLeaveDevice = {};    // see LoadRequest
+    std::function<void(const PlacementPlan&)> planMade = {};  // see LoadRequest
+    std::vector<std::string> notes = {};                      // of the choice of devices
 };
 
 // A device that runs out of memory gets fewer layers, unless the split was given. One that fails is

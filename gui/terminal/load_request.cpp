@@ -27,7 +27,7 @@ bool askToGoOn(const Error& failure) {
 }
 
 std::function<bool(const Error&)> mayLeaveDevice(const CommandLine& commandLine) {
-    switch (commandLine.deviceFailure) {
+    switch (commandLine.deviceFailure.value_or(DeviceFailurePolicy::Ask)) {
         case DeviceFailurePolicy::FallBack:
             return [](const Error&) { return true; };
         case DeviceFailurePolicy::Ask:

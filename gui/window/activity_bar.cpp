@@ -19,12 +19,15 @@ ActivityBar::ActivityBar(QWidget* parent)
     : QWidget(parent),
       m_label(new ElidedLabel(this)),
       m_bar(new QProgressBar(this)),
+      m_details(new QToolButton(this)),
       m_cancel(new QToolButton(this)) {
     setObjectName(QStringLiteral("activityBar"));
     m_bar->setTextVisible(false);
     m_bar->setMaximumHeight(8);
     m_bar->setMinimumWidth(60);
     m_bar->setAccessibleName(tr("Progress"));
+    m_details->setObjectName(QStringLiteral("activityDetails"));
+    m_details->setAutoRaise(true);
     m_cancel->setObjectName(QStringLiteral("activityCancel"));
     m_cancel->setIcon(symbolicIcon(QStringLiteral("close")));
     m_cancel->setText(tr("Cancel"));
@@ -35,12 +38,14 @@ ActivityBar::ActivityBar(QWidget* parent)
     layout->setContentsMargins(0, 0, 0, 0);
     layout->addWidget(m_label);
     layout->addWidget(m_bar, 1, Qt::AlignVCenter);
+    layout->addWidget(m_details);
     layout->addWidget(m_cancel);
     setMinimumHeight(m_cancel->sizeHint().height());
     m_delay.setSingleShot(true);
     m_delay.setInterval(kRevealDelayMs);
     connect(&m_delay, &QTimer::timeout, this, [this] { reveal(true); });
     connect(m_cancel, &QToolButton::clicked, this, &ActivityBar::cancelled);
+    connect(m_details, &QToolButton::clicked, this, &ActivityBar::detailsRequested);
     reveal(false);
 }
 
@@ -53,9 +58,16 @@ void ActivityBar::showActivity(const QString& text, double fraction) {
     if (starting) m_delay.start();
 }
 
+void ActivityBar::offerDetails(const QString& text, const QString& toolTip) {
+    m_details->setText(text);
+    m_details->setToolTip(toolTip);
+    m_details->setVisible(!m_bar->isHidden());
+}
+
 void ActivityBar::finish() {
     m_delay.stop();
     m_currentText.clear();
+    m_details->setText({});
     // A hidden bar of unknown length would go on animating.
     m_bar->setRange(0, kSteps);
     m_bar->reset();
@@ -69,6 +81,7 @@ QString ActivityBar::text() const {
 void ActivityBar::reveal(bool visible) {
     m_label->setVisible(visible);
     m_bar->setVisible(visible);
+    m_details->setVisible(visible && !m_details->text().isEmpty());
     m_cancel->setVisible(visible);
 }
 

@@ -21,11 +21,14 @@ public:
 
     // `fraction` from 0 to 1; below 0: not known, the bar only moves.
     void showActivity(const QString& text, double fraction);
+    // Puts a button beside the progress, until it is over, for those who want to know more.
+    void offerDetails(const QString& text, const QString& toolTip);
     void finish();
     [[nodiscard]] QString text() const;
 
 signals:
     void cancelled();
+    void detailsRequested();
 
 private:
     void reveal(bool visible);
@@ -34,6 +37,7 @@ private:
     QString m_currentText;
     ElidedLabel* m_label;
     QProgressBar* m_bar;
+    QToolButton* m_details;
     QToolButton* m_cancel;
 };
 

@@ -86,12 +86,6 @@ void DeviceMenu::showSearch() {
     rebuild();
 }
 
-void DeviceMenu::choose(const QString& id) {
-    if (id == m_current) return;
-    setCurrent(id);
-    emit deviceChosen(id);
-}
-
 void DeviceMenu::setFailureChoice(DeviceFailureChoice choice) {
     if (choice == m_failureChoice) return;
     m_failureChoice = choice;

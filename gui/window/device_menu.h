@@ -22,8 +22,6 @@ public:
     void setDevices(const DeviceList& devices);
     [[nodiscard]] const DeviceList& devices() const { return m_devices; }
     void showSearch();  // until setDevices()
-    // As if the user had chosen it: an id, or several with commas for a pipeline over them.
-    void choose(const QString& id);
     void setFailureChoice(DeviceFailureChoice choice);
     [[nodiscard]] DeviceFailureChoice failureChoice() const { return m_failureChoice; }
 

@@ -8,6 +8,7 @@
 #include <QSignalBlocker>
 #include <QTreeWidget>
 #include <QVBoxLayout>
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <utility>
@@ -21,6 +22,22 @@ namespace {
 
 QString bytes(std::int64_t count) {
     return QLocale().formattedDataSize(count);
+}
+
+// First those that are chosen, in their order, the processor last of the others: there it takes what
+// fits nowhere else.
+std::vector<DeviceInfo> inOrder(const DeviceList& devices, const QStringList& chosen) {
+    std::vector<DeviceInfo> ordered = devices.devices;
+    const auto rank = [&chosen](const DeviceInfo& device) {
+        const qsizetype place = chosen.indexOf(toQString(device.id));
+        if (place >= 0 && (chosen.size() > 1 || device.id != "cpu")) return place;
+        return chosen.size() + (device.id == "cpu" ? 1 : 0);
+    };
+    std::stable_sort(ordered.begin(), ordered.end(),
+                     [&rank](const DeviceInfo& left, const DeviceInfo& right) {
+                         return rank(left) < rank(right);
+                     });
+    return ordered;
 }
 
 }  // namespace
@@ -39,8 +56,8 @@ DevicePlanDialog::DevicePlanDialog(Planner planner, QWidget* parent)
     resize(720, 460);
     connect(m_devices, &QTreeWidget::itemChanged, this, &DevicePlanDialog::plan);
     connect(m_load, &QPushButton::clicked, this, [this] {
-        emit devicesChosen(chosen());
         accept();
+        emit loadRequested(request());
     });
 }
 
@@ -84,16 +101,13 @@ void DevicePlanDialog::present(const DeviceList& devices, const LoadRequest& req
     const QStringList chosen = toQString(request.device).split(u',');
     const QSignalBlocker blocker(m_devices);
     m_devices->clear();
-    // The processor comes last: it takes what fits nowhere else.
-    for (const bool cpu : {false, true})
-        for (const DeviceInfo& device : devices.devices) {
-            if ((device.id == "cpu") != cpu) continue;
-            auto* item = new QTreeWidgetItem(m_devices, {deviceLabel(device)});
-            item->setData(0, Qt::UserRole, toQString(device.id));
-            item->setToolTip(0, deviceFacts(device));
-            item->setCheckState(
-                0, chosen.contains(toQString(device.id)) ? Qt::Checked : Qt::Unchecked);
-        }
+    for (const DeviceInfo& device : inOrder(devices, chosen)) {
+        const QString id = toQString(device.id);
+        auto* item = new QTreeWidgetItem(m_devices, {deviceLabel(device)});
+        item->setData(0, Qt::UserRole, id);
+        item->setToolTip(0, deviceFacts(device));
+        item->setCheckState(0, chosen.contains(id) ? Qt::Checked : Qt::Unchecked);
+    }
     plan();
 }
 
@@ -105,13 +119,24 @@ QString DevicePlanDialog::chosen() const {
     return ids.join(u',');
 }
 
+// What would be loaded. Nothing checked is what was presented, which may be "auto"; another choice
+// than that one is divided by the memory of the devices, and only over those that are checked.
+LoadRequest DevicePlanDialog::request() const {
+    LoadRequest request = m_request;
+    const std::string ids = chosen().toStdString();
+    if (ids.empty() || ids == request.device) return request;
+    request.device = ids;
+    request.split.reset();
+    request.deviceShare.reset();
+    request.mayUseCpu = false;
+    return request;
+}
+
 void DevicePlanDialog::plan() {
     m_planAgain = m_task.isRunning();
     if (m_planAgain) return;
     m_load->setEnabled(false);
-    // Nothing checked is what the menu says, which may be "auto".
-    LoadRequest request = m_request;
-    if (const QString ids = chosen(); !ids.isEmpty()) request.device = ids.toStdString();
+    const LoadRequest request = this->request();
     if (request.location.model.empty()) {
         m_plan->clear();
         m_notes->setText(tr("Open a model first: the plan is for the one that was opened last."));

@@ -27,13 +27,14 @@ public:
     void present(const DeviceList& devices, const LoadRequest& request);
 
 signals:
-    // The user wants the model there: an id, or several with commas between them.
-    void devicesChosen(const QString& ids);
+    // The user wants the model there: what was presented, with other devices where he chose them.
+    void loadRequested(const qllama::LoadRequest& request);
 
 private:
     void setupLists();
     void setupLayout();
     [[nodiscard]] QString chosen() const;
+    [[nodiscard]] LoadRequest request() const;
     void plan();
     void showPlan(const Result<PlacementPlan>& plan);
 

@@ -21,8 +21,7 @@ EngineController::EngineController(std::unique_ptr<TextEngine> engine, QObject* 
 }
 
 EngineController::~EngineController() {
-    abandon(m_generation);
-    abandon(m_load);
+    abandonAll();
 }
 
 EngineController::State EngineController::state() const {
@@ -32,8 +31,7 @@ EngineController::State EngineController::state() const {
 }
 
 quint64 EngineController::load(LoadRequest request) {
-    abandon(m_generation);
-    abandon(m_load);
+    abandonAll();
     request.id = ++m_lastId;
     m_load.emplace(Running{request.id, {}});
     emit loadStarted(request.id, request);
@@ -45,6 +43,7 @@ quint64 EngineController::load(LoadRequest request) {
 }
 
 quint64 EngineController::generate(GenerationRequest request) {
+    m_measurement.request_stop();
     abandon(m_generation);
     request.id = ++m_lastId;
     m_generation.emplace(Running{request.id, {}});
@@ -57,20 +56,24 @@ quint64 EngineController::generate(GenerationRequest request) {
 }
 
 void EngineController::stop() {
+    m_measurement.request_stop();
     if (m_load) m_load->stop.request_stop();
     if (m_generation) m_generation->stop.request_stop();
 }
 
 void EngineController::unload() {
-    abandon(m_generation);
-    abandon(m_load);
+    abandonAll();
     QMetaObject::invokeMethod(m_worker, &EngineWorker::unload);
     announceState();
 }
 
 void EngineController::measureBandwidth(int threadCount) {
-    QMetaObject::invokeMethod(
-        m_worker, [worker = m_worker, threadCount] { worker->measureBandwidth(threadCount); });
+    m_measurement.request_stop();
+    m_measurement = {};
+    QMetaObject::invokeMethod(m_worker,
+                              [worker = m_worker, threadCount, stop = m_measurement.get_token()] {
+                                  worker->measureBandwidth(threadCount, stop);
+                              });
 }
 
 // The final signals: always passed on, and they change the state when the request is the running
@@ -88,6 +91,8 @@ void EngineController::connectWorker() {
     });
     connect(m_worker, &EngineWorker::loadFailed, this, &EngineController::finishLoad);
     connect(m_worker, &EngineWorker::bandwidthMeasured, this, &EngineController::bandwidthMeasured);
+    connect(m_worker, &EngineWorker::bandwidthCancelled, this,
+            &EngineController::bandwidthCancelled);
     connect(m_worker, &EngineWorker::modelUnloaded, this, [this] {
         m_model.reset();
         announceState();
@@ -113,6 +118,9 @@ void EngineController::forwardWhileRunning() {
             [this](quint64 id, const LoadProgress& progress) {
                 if (m_load && m_load->id == id) emit loadProgress(id, progress);
             });
+    connect(m_worker, &EngineWorker::planMade, this, [this](quint64 id, const PlacementPlan& plan) {
+        if (m_load && m_load->id == id) emit planMade(id, plan);
+    });
     const auto runs = [this](quint64 id) { return m_generation && m_generation->id == id; };
     connect(m_worker, &EngineWorker::promptStarted, this,
             [this, runs](quint64 id, qint64 tokenCount, quint64 seed) {
@@ -143,6 +151,12 @@ void EngineController::abandon(std::optional<Running>& running) {
     if (!running) return;
     running->stop.request_stop();
     running.reset();
+}
+
+void EngineController::abandonAll() {
+    m_measurement.request_stop();
+    abandon(m_generation);
+    abandon(m_load);
 }
 
 void EngineController::abandonIf(std::optional<Running>& running, quint64 id) {

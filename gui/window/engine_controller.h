@@ -32,17 +32,20 @@ public:
     quint64 load(LoadRequest request);
     quint64 generate(GenerationRequest request);
 
-    // Stops the load or generation that runs; its final signal follows. No effect when idle.
+    // Stops what runs; its final signal follows. No effect when idle.
     void stop();
     void unload();
 
-    // Of the host's memory; a request that is made meanwhile waits for the moment it takes.
+    // Of the host's memory. Whatever is asked for meanwhile goes first: the measurement is then
+    // cancelled.
     void measureBandwidth(int threadCount);
 
 signals:
     void stateChanged(qllama::EngineController::State state);
 
     void loadStarted(quint64 id, const qllama::LoadRequest& request);
+    // Where the layers are about to go, before they are loaded.
+    void planMade(quint64 id, const qllama::PlacementPlan& plan);
     void loadProgress(quint64 id, const qllama::LoadProgress& progress);
     void modelLoaded(quint64 id, const qllama::ModelInfo& info);
     void loadFailed(quint64 id, const qllama::Error& error);
@@ -56,7 +59,9 @@ signals:
     void generationFinished(quint64 id, const qllama::GenerationResult& result);
     void generationFailed(quint64 id, const qllama::Error& error);
 
+    // One of them for each measureBandwidth(). 0 GB/s: it could not be measured.
     void bandwidthMeasured(double gbPerSecond, int threadCount);
+    void bandwidthCancelled();
 
 private:
     struct Running {
@@ -71,6 +76,7 @@ private:
     void forwardWhileRunning();
     void finishLoad(quint64 id, const Error& error, bool previousModelKept);
     void abandon(std::optional<Running>& running);
+    void abandonAll();
     void abandonIf(std::optional<Running>& running, quint64 id);
     void announceState();
 
@@ -79,6 +85,7 @@ private:
     quint64 m_lastId = 0;
     std::optional<Running> m_load;
     std::optional<Running> m_generation;
+    std::stop_source m_measurement;  // of the last one
     std::optional<ModelInfo> m_model;
     State m_announced = State::Empty;
 };

@@ -94,7 +94,9 @@ void EngineWorker::load(const LoadRequest& request, std::stop_token stop) {
         if (throttle.due() || progress.doneBytes == progress.totalBytes)
             emit loadProgress(request.id, progress);
     };
-    const auto info = guarded<ModelInfo>([&] { return m_engine->load(request, report, stop); });
+    LoadRequest told = request;
+    told.planMade = [this, id = request.id](const PlacementPlan& plan) { emit planMade(id, plan); };
+    const auto info = guarded<ModelInfo>([&] { return m_engine->load(told, report, stop); });
     if (info.ok())
         emit modelLoaded(request.id, info.value());
     else
@@ -117,9 +119,13 @@ void EngineWorker::unload() {
     emit modelUnloaded();
 }
 
-void EngineWorker::measureBandwidth(int threadCount) {
-    const auto measured = guarded<double>([&] { return m_engine->measureBandwidth(threadCount); });
-    emit bandwidthMeasured(measured.ok() ? measured.value() : 0, threadCount);
+void EngineWorker::measureBandwidth(int threadCount, std::stop_token stop) {
+    const auto measured =
+        guarded<double>([&] { return m_engine->measureBandwidth(threadCount, stop); });
+    if (!measured.ok() && measured.error().code == ErrorCode::Cancelled)
+        emit bandwidthCancelled();
+    else
+        emit bandwidthMeasured(measured.ok() ? measured.value() : 0, threadCount);
 }
 
 }  // namespace qllama

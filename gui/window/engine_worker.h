@@ -25,9 +25,11 @@ public slots:
     void load(const qllama::LoadRequest& request, std::stop_token stop);
     void generate(const qllama::GenerationRequest& request, std::stop_token stop);
     void unload();
-    void measureBandwidth(int threadCount);
+    void measureBandwidth(int threadCount, std::stop_token stop);
 
 signals:
+    // Where the layers are about to go; more than once when a device holds less than it said.
+    void planMade(quint64 id, const qllama::PlacementPlan& plan);
     void loadProgress(quint64 id, const qllama::LoadProgress& progress);
     void modelLoaded(quint64 id, const qllama::ModelInfo& info);
     // `previousModelKept`: the model from before is still loaded and usable.
@@ -44,8 +46,9 @@ signals:
     void generationFinished(quint64 id, const qllama::GenerationResult& result);
     void generationFailed(quint64 id, const qllama::Error& error);
 
-    // 0 GB/s: it could not be measured.
+    // One of them follows each measureBandwidth(). 0 GB/s: it could not be measured.
     void bandwidthMeasured(double gbPerSecond, int threadCount);
+    void bandwidthCancelled();
 
 private:
     std::unique_ptr<TextEngine> m_engine;

@@ -26,6 +26,12 @@ bool isMissingParams(const Error& error) {
            std::filesystem::path(error.where).filename() == "params.json";
 }
 
+// And the CPU was not to take what does not fit there.
+bool isOneDeviceAlone(const LoadRequest& request) {
+    return request.device.starts_with("opencl:") && request.device.find(',') == std::string::npos &&
+           !request.mayUseCpu;
+}
+
 QString sentences(const std::vector<std::string>& notes) {
     QStringList lines;
     for (const std::string& note : notes)
@@ -40,13 +46,24 @@ LoadPresenter::LoadPresenter(const Parts& parts, QObject* parent)
     connectEngine();
     connect(&m_parts.picker, &ModelPicker::modelChosen, this, &LoadPresenter::load);
     connect(&m_parts.panel, &LoadPanel::applyRequested, this, &LoadPresenter::loadAgain);
-    connect(&m_parts.devices, &DeviceMenu::deviceChosen, this, &LoadPresenter::loadAgain);
+    // A model that does not fit on the one device that the user picked is not divided unasked.
+    connect(&m_parts.devices, &DeviceMenu::deviceChosen, this, [this] {
+        m_division = {};
+        m_division.mayUseCpu = false;
+        loadAgain();
+    });
+    connect(&m_parts.activity, &ActivityBar::detailsRequested, this,
+            [this] { emit planRequested(m_running); });
 }
 
 void LoadPresenter::connectEngine() {
     EngineController& engine = m_parts.engine;
     connect(&engine, &EngineController::loadProgress, this,
             [this](quint64, const LoadProgress& progress) { showProgress(progress); });
+    connect(&engine, &EngineController::planMade, this, [this](quint64, const PlacementPlan& plan) {
+        m_parts.activity.offerDetails(
+            tr("Memory…"), tr("What the model will need:") + u'\n' + placementDetails(plan));
+    });
     connect(&engine, &EngineController::modelLoaded, this,
             [this](quint64 id, const ModelInfo& info) {
                 if (id == m_running.id) showLoaded(info);
@@ -69,12 +86,25 @@ void LoadPresenter::load(const CheckpointLocation& location) {
 
 void LoadPresenter::show(const LoadRequest& request) {
     m_location = request.location;
-    m_parts.devices.setCurrent(toQString(request.device));
+    place(request);
     m_parts.panel.readFrom(request);
+}
+
+void LoadPresenter::place(const LoadRequest& request) {
+    m_division = {.split = request.split,
+                  .splitModel = request.location.model,
+                  .deviceShare = request.deviceShare,
+                  .mayUseCpu = request.mayUseCpu};
+    m_parts.devices.setCurrent(toQString(request.device));
 }
 
 void LoadPresenter::loadAgain() {
     if (!m_location.model.empty()) load(m_location);
+}
+
+void LoadPresenter::loadAsShown(const LoadRequest& request) {
+    show(request);
+    loadAgain();
 }
 
 void LoadPresenter::chooseTokenizer() {
@@ -99,6 +129,9 @@ LoadRequest LoadPresenter::request() const {
     LoadRequest request;
     request.location = m_location;
     request.device = m_parts.devices.current().toStdString();
+    if (m_division.splitModel == m_location.model) request.split = m_division.split;
+    request.deviceShare = m_division.deviceShare;
+    request.mayUseCpu = m_division.mayUseCpu;
     request.weightCacheFolder = m_parts.weightCacheFolder;
     m_parts.panel.writeTo(request);
     if (m_parts.devices.failureChoice() == DeviceFailureChoice::GoOn)
@@ -147,8 +180,13 @@ void LoadPresenter::showFailure(const Error& error) {
         message.text += u' ' + tr("%1 is still loaded.").arg(displayName(m_loaded->location));
     offerHelp(error, message);
     m_parts.messages.showMessage(message);
-    // What failed is not what to try again at the next start.
-    if (m_loaded) m_location = m_loaded->location;
+    if (m_loaded) goBack();
+}
+
+// What failed is not what to try again at the next start.
+void LoadPresenter::goBack() {
+    m_location = m_loaded->location;
+    place(*m_loaded);
 }
 
 void LoadPresenter::offerHelp(const Error& error, Message& message) {
@@ -167,7 +205,9 @@ void LoadPresenter::offerHelp(const Error& error, Message& message) {
             m_location = location;
             chooseParams();
         };
-    } else if (error.code == ErrorCode::Device && m_running.device != "cpu" &&
+    } else if (error.code == ErrorCode::OutOfMemory && isOneDeviceAlone(m_running)) {
+        offerDivision(message);
+    } else if (error.code == ErrorCode::Device && m_running.device != "cpu" && !stillOnCpu() &&
                m_parts.devices.failureChoice() != DeviceFailureChoice::Stop) {
         offerCpu(message);
     } else if (!m_parts.engine.model() && m_parts.picker.demoAction()->isEnabled()) {
@@ -176,13 +216,28 @@ void LoadPresenter::offerHelp(const Error& error, Message& message) {
     }
 }
 
+// The model that failed elsewhere has not left the CPU.
+bool LoadPresenter::stillOnCpu() const {
+    return m_parts.engine.model() && m_loaded && m_loaded->device == "cpu" &&
+           m_loaded->location.model == m_running.location.model;
+}
+
 void LoadPresenter::offerCpu(Message& message) {
     const CheckpointLocation location = m_running.location;
     message.actionText = tr("Use the CPU");
     message.action = [this, location] {
+        m_division = {};
         m_parts.devices.setCurrent(QStringLiteral("cpu"));
         load(location);
     };
+}
+
+void LoadPresenter::offerDivision(Message& message) {
+    LoadRequest divided = m_running;
+    divided.device += ",cpu";
+    message.kind = Message::Kind::Warning;
+    message.actionText = tr("Divide It…");
+    message.action = [this, divided] { emit planRequested(divided); };
 }
 
 void LoadPresenter::offerOtherDevice(const Error& error) {

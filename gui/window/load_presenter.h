@@ -38,9 +38,11 @@ public:
 
     // Loads what `location` names with the device and settings that the controls show.
     void load(const CheckpointLocation& location);
-    // Gives the controls the values of `request` without loading.
+    // Gives the controls the values of `request` without loading; how its layers are divided holds
+    // until another device is chosen.
     void show(const LoadRequest& request);
     void loadAgain();
+    void loadAsShown(const LoadRequest& request);  // both
     // A device failed while it computed: says so, and offers the CPU where the user wants to be asked.
     void offerOtherDevice(const Error& error);
     void chooseTokenizer();
@@ -48,18 +50,35 @@ public:
     // The model asked for last, with the values of the controls: what to remember.
     [[nodiscard]] LoadRequest request() const;
 
+signals:
+    // The user wants to see, before anything is loaded, where the layers of `request` would go.
+    void planRequested(const qllama::LoadRequest& request);
+
 private:
+    // How the layers are divided where the device alone does not say it; see LoadRequest.
+    struct Division {
+        std::optional<std::vector<std::int64_t>> split;
+        std::filesystem::path splitModel;  // the split is one of this model's layers
+        std::optional<double> deviceShare;
+        bool mayUseCpu = true;
+    };
+
     void connectEngine();
+    void place(const LoadRequest& request);
+    void goBack();
     void showProgress(const LoadProgress& progress);
     void showLoaded(const ModelInfo& info);
     void showFailure(const Error& error);
     void offerHelp(const Error& error, Message& message);
+    [[nodiscard]] bool stillOnCpu() const;
     void offerCpu(Message& message);
+    void offerDivision(Message& message);
     void showMoved(const ModelInfo& info);
     void updateModel();
 
     Parts m_parts;
     CheckpointLocation m_location;  // of the last request
+    Division m_division;
     LoadRequest m_running;
     std::optional<LoadRequest> m_loaded;  // the model in use came from this
 };

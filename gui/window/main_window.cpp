@@ -125,7 +125,9 @@ void MainWindow::connectDevices() {
         m_deviceMenu->showSearch();
         m_finder->start();
     });
-    connect(m_deviceMenu, &DeviceMenu::planRequested, this, &MainWindow::showDevicePlan);
+    connect(m_deviceMenu, &DeviceMenu::planRequested, this,
+            [this] { showDevicePlan(m_loads->request()); });
+    connect(m_loads, &LoadPresenter::planRequested, this, &MainWindow::showDevicePlan);
     connect(m_runs, &RunPresenter::deviceFailed, m_loads, &LoadPresenter::offerOtherDevice);
 }
 
@@ -134,13 +136,11 @@ void MainWindow::start(const WindowStart& options) {
     if (options.generation) m_panel->setGenerationSettings(*options.generation);
     if (options.prompt) m_prompt->setPrompt(*options.prompt);
     if (options.promptFile) openPromptFile(*options.promptFile);
+    if (options.whenDeviceFails) m_deviceMenu->setFailureChoice(*options.whenDeviceFails);
     LoadRequest request = options.load.value_or(restoreLoad(*m_services.settings));
-    if (request.location.model.empty())
-        request.location = restoreLoad(*m_services.settings).location;
     if (request.location.model.empty() && m_services.demoModel)
         request.location.model = *m_services.demoModel;
-    m_loads->show(request);
-    m_loads->loadAgain();
+    m_loads->loadAsShown(request);
 }
 
 void MainWindow::updateState() {
@@ -242,12 +242,13 @@ void MainWindow::showDeviceName() {
     m_deviceButton->setAccessibleName(tr("Device: %1").arg(name));
 }
 
-void MainWindow::showDevicePlan() {
+void MainWindow::showDevicePlan(const LoadRequest& request) {
     if (!m_devicePlan) {
         m_devicePlan = new DevicePlanDialog(m_services.plan, this);
-        connect(m_devicePlan, &DevicePlanDialog::devicesChosen, m_deviceMenu, &DeviceMenu::choose);
+        connect(m_devicePlan, &DevicePlanDialog::loadRequested, m_loads,
+                &LoadPresenter::loadAsShown);
     }
-    m_devicePlan->present(m_deviceMenu->devices(), m_loads->request());
+    m_devicePlan->present(m_deviceMenu->devices(), request);
     m_devicePlan->show();
     m_devicePlan->raise();
     m_devicePlan->activateWindow();

@@ -12,6 +12,7 @@
 #include "gui/window/engine_controller.h"
 #include "gui/window/file_chooser.h"
 #include "gui/window/recent_models.h"
+#include "gui/window/window_start.h"
 
 class QDockWidget;
 class QMimeData;
@@ -19,7 +20,6 @@ class QMimeData;
 namespace qllama {
 
 class ActivityBar;
-class DeviceMenu;
 class DevicePlanDialog;
 class LoadPresenter;
 class MenuButton;
@@ -43,14 +43,6 @@ struct WindowServices {
     std::function<Result<PlacementPlan>(const LoadRequest&)> plan;
     std::optional<std::filesystem::path> demoModel;
     std::filesystem::path weightCacheFolder;  // empty: quantised weights are not kept
-};
-
-// What the command line asks of the window; what is empty is as it was last time.
-struct WindowStart {
-    std::optional<LoadRequest> load;  // an empty model path: the settings only
-    std::optional<GenerationRequest> generation;
-    std::optional<std::string> prompt;
-    std::optional<std::filesystem::path> promptFile;
 };
 
 class MainWindow : public QMainWindow {
@@ -95,7 +87,7 @@ private:
     void showDeviceName();
     void showKeptWeights();
     void connectDevices();
-    void showDevicePlan();
+    void showDevicePlan(const LoadRequest& request);
 
     void restoreSettings();
     void saveSettings();

@@ -76,7 +76,16 @@ double ParameterRow::value() const {
     return m_box->value();
 }
 
+// A value with more decimals than the control usually shows is not rounded.
 void ParameterRow::setValue(double value) {
+    constexpr int kMostDecimals = 6;
+    const auto isRounded = [value](int decimals) {
+        return std::abs(QString::number(value, 'f', decimals).toDouble() - value) > 1e-9;
+    };
+    int decimals = m_parameter.decimals;
+    while (decimals > 0 && decimals < kMostDecimals && isRounded(decimals))
+        ++decimals;
+    m_box->setDecimals(decimals);
     m_box->setValue(value);
 }
 

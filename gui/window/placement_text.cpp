@@ -38,6 +38,17 @@ QString placementSummary(const PlacementPlan& plan) {
     return parts.join(QStringLiteral(" + "));
 }
 
+QString planSummary(const PlacementPlan& plan) {
+    QStringList parts;
+    for (const StagePlacement& stage : plan.stages)
+        parts += stage.device.globalMemoryBytes
+                     ? translated("%1 (%2 of %3)")
+                           .arg(deviceName(stage), bytes(stage.totalBytes()),
+                                bytes(*stage.device.globalMemoryBytes))
+                     : translated("%1 (%2)").arg(deviceName(stage), bytes(stage.totalBytes()));
+    return parts.join(QStringLiteral(" + "));
+}
+
 QString placementDetails(const PlacementPlan& plan) {
     QStringList lines;
     for (const StagePlacement& stage : plan.stages) {

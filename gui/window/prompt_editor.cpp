@@ -90,15 +90,20 @@ std::string PromptEditor::prompt() const {
 }
 
 void PromptEditor::setPrompt(const std::string& prompt) {
+    m_settingText = true;
     m_edit->setPlainText(toQString(prompt));
+    m_settingText = false;
     m_edit->moveCursor(QTextCursor::End);
+    // Not everything survives an editor: bytes that are no text, carriage returns.
+    m_exactBytes.reset();
+    if (m_edit->bytes() != prompt) m_exactBytes = prompt;
+    m_fileName.clear();
+    showSource();
 }
 
 void PromptEditor::setPromptFromFile(const std::string& bytes, const QString& fileName) {
-    m_settingText = true;
     setPrompt(bytes);
     m_edit->moveCursor(QTextCursor::Start);
-    m_settingText = false;
     m_exactBytes = bytes;
     m_fileName = fileName;
     showSource();
@@ -121,8 +126,9 @@ void PromptEditor::showSource() {
         return;
     }
     const auto size = static_cast<qint64>(m_exactBytes->size());
-    m_source->setText(
-        tr("%1, %2 byte for byte").arg(m_fileName, QLocale().formattedDataSize(size)));
+    const QString bytes = QLocale().formattedDataSize(size);
+    m_source->setText(m_fileName.isEmpty() ? tr("%1 byte for byte").arg(bytes)
+                                           : tr("%1, %2 byte for byte").arg(m_fileName, bytes));
 }
 
 }  // namespace qllama

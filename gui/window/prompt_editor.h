@@ -38,8 +38,8 @@ class PromptEditor : public QWidget {
 public:
     explicit PromptEditor(QWidget* parent = nullptr);
 
-    // What to give to the model. While the user has not edited it, the text of a file is exactly
-    // that file, whatever the text field makes of its bytes.
+    // What to give to the model. While the user has not edited it, it is exactly what was set,
+    // whatever the text field makes of its bytes.
     [[nodiscard]] std::string prompt() const;
     void setPrompt(const std::string& prompt);
     void setPromptFromFile(const std::string& bytes, const QString& fileName);

@@ -22,6 +22,9 @@ RunPresenter::RunPresenter(const Parts& parts, QObject* parent) : QObject(parent
     connectTokens();
     connect(&m_parts.engine, &EngineController::modelLoaded, this,
             [this](quint64, const ModelInfo& info) { m_parts.status.showModel(info); });
+    connect(&m_parts.engine, &EngineController::planMade, this,
+            [this](quint64, const PlacementPlan& plan) { m_parts.status.showPlan(plan); });
+    connect(&m_parts.engine, &EngineController::loadFailed, &m_parts.status, &StatusStrip::endPlan);
     connect(&m_parts.engine, &EngineController::stateChanged, this, [this] {
         if (!m_parts.engine.model()) m_parts.status.showNoModel();
     });

@@ -5,17 +5,17 @@
 namespace qllama {
 namespace {
 
-// Everything about the files that can be wrong and is cheap to find out. A missing tokenizer is
-// left to loadModel(), whose error the window knows how to answer.
-Result<void> checkFiles(const CheckpointLocation& location, const std::stop_token& stop) {
-    QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(location, stop));
+// Everything that can be wrong and is cheap to find out: the files, the devices, and whether they
+// have room. A missing tokenizer is left to loadModel(), whose error the window knows how to answer.
+Result<void> check(const LoadRequest& request, const std::stop_token& stop) {
+    QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(request.location, stop));
     std::optional<std::int64_t> vocabularySize;
     if (checkpoint.tokenizerPath) {
         QLLAMA_TRY(const auto tokenizer, Tokenizer::open(*checkpoint.tokenizerPath));
         vocabularySize = tokenizer->vocabularySize();
     }
-    QLLAMA_TRY([[maybe_unused]] const LlamaConfig config,
-               resolveConfig(checkpoint, vocabularySize));
+    QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, vocabularySize));
+    QLLAMA_TRY([[maybe_unused]] const PlacementPlan plan, planModel(request, checkpoint, config));
     return {};
 }
 
@@ -24,7 +24,7 @@ Result<void> checkFiles(const CheckpointLocation& location, const std::stop_toke
 Result<ModelInfo> SessionEngine::load(const LoadRequest& request, const LoadProgressSink& progress,
                                       std::stop_token stop) {
     if (stop.stop_requested()) return cancelledError();
-    if (m_session) QLLAMA_CHECK(checkFiles(request.location, stop));
+    if (m_session) QLLAMA_CHECK(check(request, stop));
     m_session.reset();
     QLLAMA_TRY(auto model, loadModel(request, progress, stop));
     ModelInfo info = model->info;
@@ -38,9 +38,9 @@ Result<GenerationResult> SessionEngine::generate(const GenerationRequest& reques
     return m_session->generate(request, sink, stop);
 }
 
-Result<double> SessionEngine::measureBandwidth(int threadCount) {
-    QLLAMA_TRY(auto probe, cpu::BandwidthProbe::create(threadCount));
-    return probe->measureGbPerSecond();
+Result<double> SessionEngine::measureBandwidth(int threadCount, std::stop_token stop) {
+    QLLAMA_TRY(auto probe, cpu::BandwidthProbe::create(threadCount, stop));
+    return probe->measureGbPerSecond(stop);
 }
 
 }  // namespace qllama

@@ -105,16 +105,14 @@ void SpeedView::setupLayout() {
 }
 
 void SpeedView::connectPrompt() {
-    connect(&m_engine, &EngineController::modelLoaded, this, [this] {
-        resetRun();
-        measureIfUnknown();
-    });
+    connect(&m_engine, &EngineController::modelLoaded, this, &SpeedView::resetRun);
     connect(&m_engine, &EngineController::loadProgress, this, &SpeedView::schedule);
     connect(&m_engine, &EngineController::stateChanged, this, [this] {
         if (m_engine.model())
             schedule();
         else
             resetRun();
+        measureIfUnknown();
     });
     connect(&m_engine, &EngineController::generationStarted, this, &SpeedView::resetRun);
     connect(&m_engine, &EngineController::promptStarted, this, [this](quint64, qint64 tokenCount) {
@@ -146,6 +144,10 @@ void SpeedView::connectTokens() {
                 m_history.finish(result.statistics);
                 schedule();
             });
+    connect(&m_engine, &EngineController::bandwidthCancelled, this, [this] {
+        m_measure->setEnabled(true);
+        measureIfUnknown();
+    });
     connect(
         &m_engine, &EngineController::bandwidthMeasured, this,
         [this](double gbPerSecond, int threadCount) {
@@ -155,9 +157,10 @@ void SpeedView::connectTokens() {
             m_share->setToolTip(
                 gbPerSecond > 0
                     ? tr("<p>Share of the memory bandwidth of this machine, measured at %1 GB/s "
-                         "with %2 threads. More than 100 %: the processor's caches hold part "
-                         "of the model.</p>")
-                          .arg(number(gbPerSecond, 1), QString::number(threadCount))
+                         "with %n thread(s). More than 100 %: the processor's caches hold part "
+                         "of the model.</p>",
+                         nullptr, threadCount)
+                          .arg(number(gbPerSecond, 1))
                     : tr("The memory bandwidth of this machine could not be measured"));
             schedule();
         });
@@ -183,11 +186,12 @@ void SpeedView::measureBandwidth() {
     m_engine.measureBandwidth(model->threadCount);
 }
 
-// Only for a model on the processor, and only when somebody looks: it takes a moment of all cores.
+// Only for a model on the processor, and only when somebody looks and nothing runs: it takes a moment
+// of all cores.
 void SpeedView::measureIfUnknown() {
     const auto& model = m_engine.model();
     if (!isVisible() || !model || model->device.id != "cpu") return;
-    if (m_measuredThreads == model->threadCount) return;
+    if (m_measuredThreads == model->threadCount || !m_measure->isEnabled()) return;
     if (m_engine.state() == EngineController::State::Ready) measureBandwidth();
 }
 

@@ -89,12 +89,12 @@ void StatusStrip::showModel(const ModelInfo& model) {
                                  QLocale().toString(qint64(model.parameterCount)),
                                  QLocale().formattedDataSize(model.weightBytes),
                                  QLocale().formattedDataSize(model.kvCacheBytes)));
-    m_device->setText(model.placement.stages.empty() ? toQString(model.device.name)
-                                                     : placementSummary(model.placement));
-    QString places = tr("Device in use: %1").arg(m_device->text()) + u'\n' +
+    const QString device = model.placement.stages.empty() ? toQString(model.device.name)
+                                                          : placementSummary(model.placement);
+    QString places = tr("Device in use: %1").arg(device) + u'\n' +
                      tr("%n thread(s)", nullptr, model.threadCount);
     if (!model.placement.stages.empty()) places += u'\n' + placementDetails(model.placement);
-    m_device->setToolTip(places);
+    setDevice(device, places);
     GenerationStatistics none;
     none.contextLength = model.contextLength;
     showStatistics(none);
@@ -103,9 +103,25 @@ void StatusStrip::showModel(const ModelInfo& model) {
 void StatusStrip::showNoModel() {
     m_model->setText(tr("No model"));
     m_model->setToolTip({});
-    m_device->clear();
+    setDevice({}, {});
     for (QLabel* label : {m_tokens, m_msPerToken, m_tokensPerSecond, m_context})
         label->clear();
+}
+
+void StatusStrip::setDevice(const QString& text, const QString& toolTip) {
+    m_deviceText = text;
+    m_deviceTip = toolTip;
+    endPlan();
+}
+
+void StatusStrip::showPlan(const PlacementPlan& plan) {
+    m_device->setText(tr("Going to %1").arg(planSummary(plan)));
+    m_device->setToolTip(tr("What the model will need:") + u'\n' + placementDetails(plan));
+}
+
+void StatusStrip::endPlan() {
+    m_device->setText(m_deviceText);
+    m_device->setToolTip(m_deviceTip);
 }
 
 void StatusStrip::showStatistics(const GenerationStatistics& statistics) {

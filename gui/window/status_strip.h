@@ -20,13 +20,19 @@ public:
 
     void showModel(const ModelInfo& model);
     void showNoModel();
+    // What is about to be loaded, in the place of the device in use until endPlan() or a model.
+    void showPlan(const PlacementPlan& plan);
+    void endPlan();
     void showStatistics(const GenerationStatistics& statistics);
 
 private:
     QLabel* addNumber(const char* name, const QString& toolTip);
+    void setDevice(const QString& text, const QString& toolTip);
 
     ElidedLabel* m_model;
     ElidedLabel* m_device;
+    QString m_deviceText;  // of the device in use
+    QString m_deviceTip;
     QLabel* m_tokens;
     QLabel* m_msPerToken;
     QLabel* m_tokensPerSecond;

@@ -24,7 +24,7 @@ public:
     [[nodiscard]] virtual bool hasModel() const = 0;
 
     // The host's memory-read bandwidth in GB/s (10^9) with so many threads. Takes a moment.
-    virtual Result<double> measureBandwidth(int threadCount) = 0;
+    virtual Result<double> measureBandwidth(int threadCount, std::stop_token stop) = 0;
 };
 
 }  // namespace qllama

@@ -13,47 +13,12 @@
 #include "gui/window/application.h"
 #include "gui/window/main_window.h"
 #include "gui/window/session_engine.h"
-#include "gui/window/window_settings.h"
+#include "gui/window/window_start.h"
 
 namespace qllama {
 namespace {
 
 const std::filesystem::path kStandardInput = "-";
-
-// `asked` over `kept`: what the command line left at its default is as it was last time.
-GenerationRequest overlaid(GenerationRequest kept, const GenerationRequest& asked) {
-    const GenerationRequest defaults;
-    for (const SamplerParameter& parameter : samplerParameters()) {
-        const double value = asked.sampler.value(parameter.key);
-        if (value != parameter.defaultValue) kept.sampler.set(parameter.key, value);
-    }
-    if (asked.seed) kept.seed = asked.seed;
-    if (asked.maxTokens != defaults.maxTokens) kept.maxTokens = asked.maxTokens;
-    if (asked.ignoreEos) kept.ignoreEos = true;
-    if (!asked.stopStrings.empty()) kept.stopStrings = asked.stopStrings;
-    return kept;
-}
-
-// A model on the command line is loaded exactly as the command line says. Without one, settings on
-// the command line apply to the model from last time.
-std::optional<LoadRequest> loadOf(const CommandLine& commandLine) {
-    const LoadRequest& load = commandLine.load;
-    const LoadRequest defaults;
-    const bool saysHow = load.device != defaults.device || load.precision != defaults.precision ||
-                         load.threadCount != defaults.threadCount ||
-                         load.contextLength != defaults.contextLength;
-    if (!commandLine.hasModel && !saysHow) return std::nullopt;
-    return load;
-}
-
-WindowStart startOf(const CommandLine& commandLine, const QSettings& settings) {
-    WindowStart start;
-    start.load = loadOf(commandLine);
-    start.generation = overlaid(restoreGeneration(settings), commandLine.generation);
-    if (commandLine.hasPrompt) start.prompt = commandLine.generation.prompt;
-    start.promptFile = commandLine.promptFile;
-    return start;
-}
 
 // Standard input is read to its end before there is a window that could stand still meanwhile.
 Result<void> takeStandardInput(WindowStart& start) {
@@ -87,7 +52,7 @@ int runWindow(int argc, char** argv) {
         return 2;
     }
     WindowServices services = realServices();
-    WindowStart start = startOf(*parsed.commandLine, *services.settings);
+    WindowStart start = windowStart(arguments, *services.settings);
     if (const auto taken = takeStandardInput(start); !taken.ok()) {
         std::fprintf(stderr, "%s\n", taken.error().text().c_str());
         return 1;

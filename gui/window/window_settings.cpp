@@ -16,6 +16,31 @@ QString samplerKey(const SamplerParameter& parameter) {
 
 const QString kLastModel = QStringLiteral("load");
 
+// How the layers are divided where the device alone does not say it.
+void saveDivision(QSettings& settings, const LoadRequest& request) {
+    QStringList counts;
+    for (const std::int64_t count : request.split.value_or(std::vector<std::int64_t>()))
+        counts += QString::number(count);
+    settings.setValue(QStringLiteral("load/split"), counts);
+    settings.setValue(QStringLiteral("load/deviceShare"),
+                      request.deviceShare ? QString::number(*request.deviceShare) : QString());
+    settings.setValue(QStringLiteral("load/mayUseCpu"), request.mayUseCpu);
+}
+
+void restoreDivision(const QSettings& settings, LoadRequest& request) {
+    std::vector<std::int64_t> split;
+    for (const QString& text : settings.value(QStringLiteral("load/split")).toStringList()) {
+        bool ok = false;
+        split.push_back(text.toLongLong(&ok));
+        if (!ok || split.back() < 0) return;
+    }
+    if (!split.empty()) request.split = std::move(split);
+    bool ok = false;
+    const double share = settings.value(QStringLiteral("load/deviceShare")).toDouble(&ok);
+    if (ok && share >= 0 && share <= 1) request.deviceShare = share;
+    request.mayUseCpu = settings.value(QStringLiteral("load/mayUseCpu"), true).toBool();
+}
+
 }  // namespace
 
 void saveGeneration(QSettings& settings, const GenerationRequest& request) {
@@ -58,6 +83,7 @@ void saveLoad(QSettings& settings, const LoadRequest& request) {
         QStringLiteral("load/precision"),
         QString::fromUtf8(precision.data(), static_cast<qsizetype>(precision.size())));
     settings.setValue(QStringLiteral("load/device"), toQString(request.device));
+    saveDivision(settings, request);
     settings.setValue(QStringLiteral("load/threads"), request.threadCount);
     settings.setValue(QStringLiteral("load/context"), qint64(request.contextLength.value_or(0)));
 }
@@ -70,6 +96,7 @@ LoadRequest restoreLoad(const QSettings& settings) {
     request.precision = precisionFromKey(precision).value_or(Precision::Source);
     const QString device = settings.value(QStringLiteral("load/device")).toString();
     if (!device.isEmpty()) request.device = device.toStdString();
+    restoreDivision(settings, request);
     request.threadCount = qMax(0, settings.value(QStringLiteral("load/threads")).toInt());
     const qint64 context = settings.value(QStringLiteral("load/context")).toLongLong();
     if (context > 0) request.contextLength = context;

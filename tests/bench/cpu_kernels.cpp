@@ -75,7 +75,7 @@ void readMemory(benchmark::State& state) {
     const auto probe = std::move(cpu::BandwidthProbe::create(physicalCoreCount())).value();
     double best = 0;
     for (auto _ : state)
-        best = std::max(best, probe->measureGbPerSecond());
+        best = std::max(best, probe->measureGbPerSecond().value());
     state.counters["read"] = best * 1e9;
 }
 

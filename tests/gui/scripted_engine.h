@@ -49,6 +49,7 @@ public:
         };
         bool keepsModelOnFailure = false;
         double bandwidthGbPerSecond = 50;
+        std::function<Result<double>(const std::stop_token&)> measure;  // instead of that figure
     };
 
     explicit ScriptedEngine(std::shared_ptr<Script> script) : m_script(std::move(script)) {}
@@ -78,7 +79,10 @@ public:
     }
     void unload() override { m_loaded = false; }
     [[nodiscard]] bool hasModel() const override { return m_loaded; }
-    Result<double> measureBandwidth(int) override { return m_script->bandwidthGbPerSecond; }
+    Result<double> measureBandwidth(int, std::stop_token stop) override {
+        if (m_script->measure) return m_script->measure(stop);
+        return m_script->bandwidthGbPerSecond;
+    }
 
 private:
     std::shared_ptr<Script> m_script;

@@ -2,14 +2,16 @@
 // window with an engine that does what each test says.
 #include <QLocale>
 #include <QPushButton>
+#include <QToolButton>
 #include <QTreeWidget>
+#include <semaphore>
 
 #include "gui/window/application.h"
 #include "gui/window/device_menu.h"
-#include "tests/gui/scripted_engine.h"
 #include "tests/gui/window_fixture.h"
 
 using namespace qllama;
+using State = EngineController::State;
 
 namespace {
 
@@ -30,6 +32,12 @@ DeviceInfo named(const char* id, const char* name) {
     return device;
 }
 
+DeviceInfo bigCard() {
+    DeviceInfo card = named("opencl:0", "Big card");
+    card.globalMemoryBytes = 8LL << 30;
+    return card;
+}
+
 }  // namespace
 
 class TestDevices : public QObject {
@@ -37,16 +45,61 @@ class TestDevices : public QObject {
 
 private slots:
     void initTestCase() { prepareApplication(); }
-    void init() {
-        m_loads.clear();
-        m_script = std::make_shared<ScriptedEngine::Script>();
-        m_script->load = [this](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
-            m_loads.push_back(request);
+    void init() { m_window = std::make_unique<ScriptedWindow>(); }
+    void cleanup() { m_window.reset(); }
+
+    void devicesAreListedAndChosen() {
+        DeviceInfo cpu;
+        cpu.id = "cpu";
+        cpu.name = "Fast & Sons";
+        cpu.simdTarget = "AVX2";
+        DeviceInfo gpu;
+        gpu.id = "opencl:0";
+        gpu.name = "Big card";
+        gpu.platform = "Some platform";
+        gpu.globalMemoryBytes = 8LL << 30;
+        m_window->devices = {{cpu, gpu}, {"A driver is missing."}};
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        auto* menu = m_window->find<DeviceMenu>("deviceMenu");
+        QTRY_VERIFY(menu->findChild<QAction*>("device:opencl:0"));
+        auto* cpuAction = menu->findChild<QAction*>("device:cpu");
+        QVERIFY(cpuAction->isChecked());
+        QCOMPARE(cpuAction->text(), "CPU: Fast && Sons (AVX2)");
+        menu->findChild<QAction*>("device:opencl:0")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().device, "opencl:0");
+        QVERIFY(m_window->find<QToolButton>("deviceButton")->text().startsWith("Big card"));
+        menu->findChild<QAction*>("deviceDetails")->trigger();
+        QCOMPARE(m_window->label("messageText"), "A driver is missing.");
+        m_window->window->close();
+        m_window->devices = {{cpu}, {}};
+        m_window->openScripted();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().device, "opencl:0");
+        menu = m_window->find<DeviceMenu>("deviceMenu");
+        QTRY_VERIFY(menu->findChild<QAction*>("deviceDetails"));
+        QCOMPARE(menu->findChild<QAction*>("device:opencl:0")->text(), "opencl:0 (not found)");
+    }
+
+    void aDeviceThatFailsOffersTheProcessor() {
+        m_window->script->load = [this](const LoadRequest& request,
+                                        auto&&...) -> Result<ModelInfo> {
+            m_window->loads.push_back(request);
+            if (request.device != "cpu") return Error{ErrorCode::Device, "The device is gone.", {}};
             return ScriptedEngine::modelInfo(request);
         };
-        m_fixture = std::make_unique<WindowFixture>();
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:3";
+        m_window->openScripted(start);
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->window->engine().state(), State::Empty);
+        QCOMPARE(m_window->label("messageText"), "fable could not be loaded. The device is gone.");
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().device, "cpu");
+        QCOMPARE(m_window->window->engine().state(), State::Ready);
     }
-    void cleanup() { m_fixture.reset(); }
 
     void severalDevicesAreChosenBesideTheirPlan() {
         DeviceInfo cpu;
@@ -59,8 +112,8 @@ private slots:
         DeviceInfo other = gpu;
         other.id = "opencl:1";
         other.name = "Small card";
-        m_fixture->devices = {{cpu, gpu, other}, {}};
-        m_fixture->plan = [gpu, cpu](const LoadRequest& request) -> Result<PlacementPlan> {
+        m_window->devices = {{cpu, gpu, other}, {}};
+        m_window->plan = [gpu, cpu](const LoadRequest& request) -> Result<PlacementPlan> {
             if (request.device == "opencl:1,cpu")
                 return Error{ErrorCode::OutOfMemory, "The model does not fit.", {}};
             PlacementPlan plan;
@@ -68,39 +121,135 @@ private slots:
             plan.notes.push_back(request.device);
             return plan;
         };
-        open(startWith("/models/fable"));
-        QVERIFY(m_fixture->becomesIdle());
-        auto* menu = m_fixture->find<DeviceMenu>("deviceMenu");
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        auto* menu = m_window->find<DeviceMenu>("deviceMenu");
         QTRY_VERIFY(menu->findChild<QAction*>("device:opencl:1"));
         menu->findChild<QAction*>("devicePlan")->trigger();
-        auto* devices = m_fixture->find<QTreeWidget>("planDevices");
-        auto* stages = m_fixture->find<QTreeWidget>("planStages");
+        auto* devices = m_window->find<QTreeWidget>("planDevices");
+        auto* stages = m_window->find<QTreeWidget>("planStages");
         QVERIFY(devices->isVisible());
         QCOMPARE(devices->topLevelItemCount(), 3);
         QCOMPARE(devices->topLevelItem(2)->checkState(0), Qt::Checked);  // the CPU, and last
         devices->topLevelItem(0)->setCheckState(0, Qt::Checked);
-        QTRY_COMPARE(m_fixture->label("planNotes"), "opencl:0,cpu");
+        QTRY_COMPARE(m_window->label("planNotes"), "opencl:0,cpu");
         QCOMPARE(stages->topLevelItemCount(), 2);
         QCOMPARE(stages->topLevelItem(0)->text(0), "Big card");
         QCOMPARE(stages->topLevelItem(0)->text(1), "1–5");
         QCOMPARE(stages->topLevelItem(0)->text(2), QLocale().formattedDataSize(3LL << 20));
         QCOMPARE(stages->topLevelItem(0)->text(6), QLocale().formattedDataSize(8LL << 30));
         QCOMPARE(stages->topLevelItem(1)->text(1), "6");
-        const std::size_t loads = m_loads.size();  // nothing is loaded by looking
+        const std::size_t loads = m_window->loads.size();  // nothing is loaded by looking
         devices->topLevelItem(0)->setCheckState(0, Qt::Unchecked);
         devices->topLevelItem(1)->setCheckState(0, Qt::Checked);
-        QTRY_COMPARE(m_fixture->label("planNotes"), "The model does not fit.");
-        QVERIFY(!m_fixture->find<QPushButton>("planLoad")->isEnabled());
+        QTRY_COMPARE(m_window->label("planNotes"), "The model does not fit.");
+        QVERIFY(!m_window->find<QPushButton>("planLoad")->isEnabled());
         devices->topLevelItem(1)->setCheckState(0, Qt::Unchecked);
         devices->topLevelItem(0)->setCheckState(0, Qt::Checked);
-        QTRY_VERIFY(m_fixture->find<QPushButton>("planLoad")->isEnabled());
-        QCOMPARE(m_loads.size(), loads);
-        m_fixture->click("planLoad");
-        QVERIFY(m_fixture->becomesIdle());
-        QCOMPARE(m_loads.back().device, "opencl:0,cpu");
+        QTRY_VERIFY(m_window->find<QPushButton>("planLoad")->isEnabled());
+        QCOMPARE(m_window->loads.size(), loads);
+        m_window->click("planLoad");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().device, "opencl:0,cpu");
         QVERIFY(!devices->isVisible());
         QCOMPARE(menu->currentName(), "Big card + CPU");
         QVERIFY(menu->findChild<QAction*>("device:opencl:0,cpu")->isChecked());
+    }
+
+    void thePlanIsShownWhileItIsCarriedOut() {
+        const DeviceInfo card = bigCard();
+        m_window->plan = [card](const LoadRequest& request) -> Result<PlacementPlan> {
+            PlacementPlan plan;
+            plan.stages = {stageOn(card, 0, 6, 3LL << 20)};
+            plan.notes = {request.device};
+            return plan;
+        };
+        std::binary_semaphore reached{0};
+        m_window->script->load = [&](const LoadRequest& request, const LoadProgressSink& progress,
+                                     const std::stop_token& stop) -> Result<ModelInfo> {
+            request.planMade(m_window->plan(request).value());
+            progress({1, 2});
+            reached.release();
+            waitForStop(stop);
+            return cancelledError();
+        };
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:0";
+        m_window->openScripted(start);
+        reached.acquire();
+        const QString share = QLocale().formattedDataSize(3LL << 20) + " of " +
+                              QLocale().formattedDataSize(8LL << 30);
+        QTRY_COMPARE(m_window->label("statusDevice"), "Going to Big card (" + share + ")");
+        auto* details = m_window->find<QAbstractButton>("activityDetails");
+        QTRY_VERIFY(details->isVisible());
+        m_window->click("activityDetails");
+        QTRY_COMPARE(m_window->label("planNotes"), "opencl:0");
+        QCOMPARE(m_window->window->engine().state(), State::Loading);  // all the while
+        m_window->window->engine().stop();
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(!details->isVisible());
+        QCOMPARE(m_window->label("statusDevice"), "");
+    }
+
+    void aModelIsNotDividedUnasked() {
+        DeviceInfo cpu;
+        cpu.id = "cpu";
+        m_window->devices = {{cpu, bigCard()}, {}};
+        m_window->plan = [](const LoadRequest& request) -> Result<PlacementPlan> {
+            PlacementPlan plan;
+            plan.notes = {request.device};
+            return plan;
+        };
+        m_window->script->keepsModelOnFailure = true;
+        m_window->script->load = [this](const LoadRequest& request,
+                                        auto&&...) -> Result<ModelInfo> {
+            m_window->loads.push_back(request);
+            if (request.device == "opencl:0" && !request.mayUseCpu)
+                return Error{ErrorCode::OutOfMemory, "The model does not fit.", {}};
+            return ScriptedEngine::modelInfo(request);
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        auto* menu = m_window->find<DeviceMenu>("deviceMenu");
+        QTRY_VERIFY(menu->findChild<QAction*>("device:opencl:0"));
+        menu->findChild<QAction*>("device:opencl:0")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("messageText"),
+                 "fable could not be loaded. The model does not fit. fable is still loaded.");
+        QCOMPARE(menu->current(), "cpu");  // where it still is
+        m_window->click("messageAction");
+        QTRY_COMPARE(m_window->label("planNotes"), "opencl:0,cpu");
+        QTRY_VERIFY(m_window->find<QPushButton>("planLoad")->isEnabled());
+        m_window->click("planLoad");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().device, "opencl:0,cpu");
+        QCOMPARE(menu->current(), "opencl:0,cpu");
+    }
+
+    void aDivisionIsOfItsDevicesAndItsModel() {
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:0,cpu";
+        start.load->split = std::vector<std::int64_t>{4, 2};
+        m_window->openScripted(start);
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().split, start.load->split);
+        m_window->window->close();
+        m_window->openScripted();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().split, start.load->split);  // remembered
+        m_window->answer = "/models/other";
+        m_window->action("Open Model Folder…")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(!m_window->loads.back().split);
+        QCOMPARE(m_window->loads.back().device, "opencl:0,cpu");
+        m_window->answer = "/models/fable";
+        m_window->action("Open Model Folder…")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().split, start.load->split);
+        m_window->find<DeviceMenu>("deviceMenu")->findChild<QAction*>("device:auto")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().device, "auto");
+        QVERIFY(!m_window->loads.back().split);
     }
 
     void devicesAreLookedForAgain() {
@@ -108,11 +257,11 @@ private slots:
         cpu.id = "cpu";
         DeviceInfo gpu;
         gpu.id = "opencl:0";
-        m_fixture->devices = {{cpu}, {}};
-        const auto found = std::make_shared<DeviceList>(m_fixture->devices);
-        m_fixture->listDevices = [found] { return *found; };
-        open(startWith("/models/fable"));
-        auto* menu = m_fixture->find<DeviceMenu>("deviceMenu");
+        m_window->devices = {{cpu}, {}};
+        const auto found = std::make_shared<DeviceList>(m_window->devices);
+        m_window->listDevices = [found] { return *found; };
+        m_window->openScripted(startWith("/models/fable"));
+        auto* menu = m_window->find<DeviceMenu>("deviceMenu");
         QTRY_VERIFY(menu->findChild<QAction*>("deviceSearch"));
         QVERIFY(!menu->findChild<QAction*>("device:opencl:0"));
         found->devices.push_back(gpu);
@@ -124,46 +273,48 @@ private slots:
     }
 
     void failureOfADeviceFollowsTheChoice() {
-        m_script->generate = [](auto&&, GenerationSink&,
-                                const std::stop_token&) -> Result<GenerationResult> {
+        m_window->script->generate = [](auto&&, GenerationSink&,
+                                        const std::stop_token&) -> Result<GenerationResult> {
             return Error{ErrorCode::Device, "The device failed.", {}};
         };
         WindowStart start = startWith("/models/fable");
         start.load->device = "opencl:0";
-        open(start);
-        QVERIFY(m_fixture->becomesIdle());
-        auto* menu = m_fixture->find<DeviceMenu>("deviceMenu");
+        start.whenDeviceFails = DeviceFailureChoice::Stop;
+        m_window->openScripted(start);
+        QVERIFY(m_window->becomesIdle());
+        auto* menu = m_window->find<DeviceMenu>("deviceMenu");
         const auto choose = [&](const char* name, DeviceFailureChoice choice) {
             menu->findChild<QAction*>(name)->trigger();
             return QTest::qWaitFor([&] { return menu->failureChoice() == choice; });
         };
-        QVERIFY(choose("failureStop", DeviceFailureChoice::Stop));
-        m_fixture->click("generateButton");
-        QVERIFY(m_fixture->becomesIdle());
-        QCOMPARE(m_fixture->label("messageText"), "The device failed.");
-        QVERIFY(!m_fixture->find<QAbstractButton>("messageAction")->isVisible());
+        QCOMPARE(menu->failureChoice(), DeviceFailureChoice::Stop);
+        m_window->click("generateButton");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("messageText"), "The device failed.");
+        QVERIFY(!m_window->find<QAbstractButton>("messageAction")->isVisible());
         QVERIFY(choose("failureAsk", DeviceFailureChoice::Ask));
-        QVERIFY(!m_loads.back().mayLeaveDevice);
-        m_fixture->click("generateButton");
-        QVERIFY(m_fixture->becomesIdle());
-        QTRY_VERIFY(m_fixture->find<QAbstractButton>("messageAction")->isVisible());
-        m_fixture->click("messageAction");
-        QVERIFY(m_fixture->becomesIdle());
-        QCOMPARE(m_loads.back().device, "cpu");
+        QVERIFY(!m_window->loads.back().mayLeaveDevice);
+        m_window->click("generateButton");
+        QVERIFY(m_window->becomesIdle());
+        QTRY_VERIFY(m_window->find<QAbstractButton>("messageAction")->isVisible());
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().device, "cpu");
+        QVERIFY(choose("failureStop", DeviceFailureChoice::Stop));
         QVERIFY(choose("failureGoOn", DeviceFailureChoice::GoOn));
-        m_fixture->action("Load Again")->trigger();
-        QVERIFY(m_fixture->becomesIdle());
-        QVERIFY(m_loads.back().mayLeaveDevice && m_loads.back().mayLeaveDevice({}));
+        m_window->action("Load Again")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(m_window->loads.back().mayLeaveDevice && m_window->loads.back().mayLeaveDevice({}));
         // Remembered.
-        m_fixture->window->close();
-        open();
-        QCOMPARE(m_fixture->find<DeviceMenu>("deviceMenu")->failureChoice(),
+        m_window->window->close();
+        m_window->openScripted();
+        QCOMPARE(m_window->find<DeviceMenu>("deviceMenu")->failureChoice(),
                  DeviceFailureChoice::GoOn);
     }
 
     void theStatusBarFollowsTheLayers() {
-        m_script->generate = [](auto&&, GenerationSink& sink,
-                                const std::stop_token&) -> Result<GenerationResult> {
+        m_window->script->generate = [](auto&&, GenerationSink& sink,
+                                        const std::stop_token&) -> Result<GenerationResult> {
             LoadRequest request;
             request.location.model = "fable";
             ModelInfo info = ScriptedEngine::modelInfo(request);
@@ -172,34 +323,28 @@ private slots:
             sink.modelMoved(info);
             return GenerationResult{};
         };
-        m_script->load = [](const LoadRequest& request, const LoadProgressSink&,
-                            const std::stop_token&) -> Result<ModelInfo> {
+        m_window->script->load = [](const LoadRequest& request, const LoadProgressSink&,
+                                    const std::stop_token&) -> Result<ModelInfo> {
             ModelInfo info = ScriptedEngine::modelInfo(request);
             info.placement.stages = {stageOn(named("opencl:0", "Big card"), 0, 4, 7LL << 20),
                                      stageOn(named("cpu", "Processor"), 4, 2)};
             info.placement.notes = {"2 of the 6 layers do not fit."};
             return info;
         };
-        open(startWith("/models/fable"));
-        QVERIFY(m_fixture->becomesIdle());
-        QCOMPARE(m_fixture->label("statusDevice"), "Big card (layers 1–4) + CPU (layers 5–6)");
-        const QString toolTip = m_fixture->find<QLabel>("statusDevice")->toolTip();
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("statusDevice"), "Big card (layers 1–4) + CPU (layers 5–6)");
+        const QString toolTip = m_window->find<QLabel>("statusDevice")->toolTip();
         QVERIFY(toolTip.contains("2 of the 6 layers do not fit."));
         QVERIFY(toolTip.contains(QLocale().formattedDataSize(7LL << 20)));
-        m_fixture->click("generateButton");
-        QVERIFY(m_fixture->becomesIdle());
-        QCOMPARE(m_fixture->label("statusDevice"), "The other processor");
-        QVERIFY(m_fixture->label("messageText").startsWith("The card failed."));
+        m_window->click("generateButton");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("statusDevice"), "The other processor");
+        QVERIFY(m_window->label("messageText").startsWith("The card failed."));
     }
 
 private:
-    void open(const WindowStart& start = {}) {
-        m_fixture->open(std::make_unique<ScriptedEngine>(m_script), start);
-    }
-
-    std::shared_ptr<ScriptedEngine::Script> m_script;
-    std::unique_ptr<WindowFixture> m_fixture;
-    std::vector<LoadRequest> m_loads;
+    std::unique_ptr<ScriptedWindow> m_window;
 };
 
 QTEST_MAIN(TestDevices)

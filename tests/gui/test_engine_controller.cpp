@@ -257,6 +257,39 @@ private slots:
                 std::string::npos);
     }
 
+    void aMeasurementMakesWay_data() {
+        QTest::addColumn<int>("forWhat");
+        QTest::newRow("for a run") << 0;
+        QTest::newRow("for a load") << 1;
+        QTest::newRow("for stop") << 2;
+        QTest::newRow("for the end") << 3;
+    }
+    void aMeasurementMakesWay() {
+        QFETCH(int, forWhat);
+        std::binary_semaphore reached{0};
+        m_script->measure = [&](const std::stop_token& stop) -> Result<double> {
+            reached.release();
+            waitForStop(stop);
+            return cancelledError();
+        };
+        auto controller =
+            std::make_unique<EngineController>(std::make_unique<ScriptedEngine>(m_script));
+        loadAndWait(*controller, "m");
+        QSignalSpy cancelled(controller.get(), &EngineController::bandwidthCancelled);
+        QSignalSpy measured(controller.get(), &EngineController::bandwidthMeasured);
+        QSignalSpy finished(controller.get(), &EngineController::generationFinished);
+        controller->measureBandwidth(1);
+        reached.acquire();
+        if (forWhat == 0) controller->generate({});
+        if (forWhat == 1) controller->load(requestFor("n"));
+        if (forWhat == 2) controller->stop();
+        if (forWhat == 3) return controller.reset();  // and does not hang
+        QTRY_COMPARE(cancelled.count(), 1);
+        QCOMPARE(measured.count(), 0);
+        QTRY_COMPARE(controller->state(), State::Ready);
+        QCOMPARE(finished.count(), forWhat == 0 ? 1 : 0);
+    }
+
     void unloadsTheModel() {
         EngineController controller(std::make_unique<ScriptedEngine>(m_script));
         loadAndWait(controller, "m");

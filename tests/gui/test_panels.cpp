@@ -75,6 +75,18 @@ private slots:
         QVERIFY(!reset->isEnabled());
     }
 
+    void aFineValueIsNotRounded() {
+        SamplerPanel panel;
+        SamplerSettings fine;
+        fine.set("top-p", 0.9125);
+        panel.setSettings(fine);
+        QCOMPARE(panel.settings(), fine);
+        auto* box = panel.findChild<QDoubleSpinBox*>("top-p");
+        auto* slider = box->parentWidget()->findChild<QSlider*>();
+        slider->setValue(slider->maximum() / 10 * 3);
+        QCOMPARE(box->text(), QLocale().toString(0.3, 'f', 2));
+    }
+
     void theWheelChangesNothingInPassing() {
         SamplerPanel panel;
         auto* box = panel.findChild<QDoubleSpinBox*>("temperature");

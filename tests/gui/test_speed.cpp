@@ -267,6 +267,30 @@ private slots:
         QCOMPARE(measured.count(), 2);
     }
 
+    void aMeasurementThatMadeWayIsMadeUpFor() {
+        std::binary_semaphore reached{0};
+        bool first = true;
+        m_script->load = modelWithSizes;
+        m_script->measure = [&](const std::stop_token& stop) -> Result<double> {
+            if (!std::exchange(first, false)) return 40.0;
+            reached.release();
+            waitForStop(stop);
+            return cancelledError();
+        };
+        EngineController engine(std::make_unique<ScriptedEngine>(m_script));
+        SpeedView view(engine);
+        view.show();
+        QSignalSpy measured(&engine, &EngineController::bandwidthMeasured);
+        QSignalSpy finished(&engine, &EngineController::generationFinished);
+        loadAndWait(engine);
+        reached.acquire();
+        engine.generate({});
+        QVERIFY(measured.wait());
+        QCOMPARE(measured.last().at(0).toDouble(), 40.0);
+        QCOMPARE(finished.count(), 1);
+        QVERIFY(view.findChild<QToolButton*>("measureBandwidth")->isEnabled());
+    }
+
     void drawsSeldomAndNeverForNobody() {
         constexpr int kTokens = 400;
         std::counting_semaphore<> go{0};

@@ -4,13 +4,17 @@
 
 #include <QAbstractButton>
 #include <QAction>
+#include <QDropEvent>
 #include <QLabel>
+#include <QMimeData>
 #include <QSettings>
 #include <QTemporaryDir>
 #include <QTest>
 #include <memory>
 
 #include "gui/window/main_window.h"
+#include "gui/window/output_view.h"
+#include "tests/gui/scripted_engine.h"
 
 namespace qllama {
 
@@ -109,6 +113,70 @@ struct WindowFixture {
             },
             60000);
     }
+};
+
+// As the system does it: a drop reaches only what accepted the drag.
+inline void dropOn(QWidget* widget, const QString& path) {
+    QMimeData data;
+    data.setUrls({QUrl::fromLocalFile(path)});
+    QDragEnterEvent enter(QPoint(5, 5), Qt::CopyAction, &data, Qt::LeftButton, Qt::NoModifier);
+    QApplication::sendEvent(widget, &enter);
+    QVERIFY(enter.isAccepted());
+    QDropEvent drop(QPointF(5, 5), Qt::CopyAction, &data, Qt::LeftButton, Qt::NoModifier);
+    QApplication::sendEvent(widget, &drop);
+}
+
+inline GenerationResult resultOf(StopReason reason, std::string text) {
+    GenerationResult result;
+    result.reason = reason;
+    result.text = std::move(text);
+    result.statistics.seed = 77;
+    result.statistics.tokenCount = 2;
+    result.statistics.msPerToken = 4;
+    result.statistics.tokensPerSecond = 250;
+    result.statistics.contextUsed = 5;
+    result.statistics.contextLength = 512;
+    return result;
+}
+
+// A window whose engine follows a script; without another one it takes every model but broken.pth,
+// goes on with " upon a time", and what it was asked for is kept.
+struct ScriptedWindow : WindowFixture {
+    std::shared_ptr<ScriptedEngine::Script> script = std::make_shared<ScriptedEngine::Script>();
+    std::vector<LoadRequest> loads;
+    std::vector<GenerationRequest> requests;
+
+    ScriptedWindow() {
+        script->load = [this](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
+            loads.push_back(request);
+            if (request.location.model.filename() == "broken.pth")
+                return Error{ErrorCode::InvalidFile, "The file ends too early.", "broken.pth"};
+            return ScriptedEngine::modelInfo(request);
+        };
+        script->generate = [this](const GenerationRequest& request, GenerationSink& sink,
+                                  auto&&) -> Result<GenerationResult> {
+            requests.push_back(request);
+            sink.promptStarted(3, 77);
+            sink.promptDone({});
+            sink.tokenReady(chunkOf(" upon", 0.9F));
+            sink.tokenReady(chunkOf(" a time", 0.1F));
+            return resultOf(StopReason::EndOfText, " upon a time");
+        };
+    }
+    // The engine's thread, which keeps what it is asked for, ends before what it keeps it in.
+    ~ScriptedWindow() { window.reset(); }
+    ScriptedWindow(const ScriptedWindow&) = delete;
+    ScriptedWindow& operator=(const ScriptedWindow&) = delete;
+
+    void openScripted(const WindowStart& start = {}) {
+        open(std::make_unique<ScriptedEngine>(script), start);
+        QVERIFY(becomesActive());
+    }
+    void generate() {
+        click("generateButton");
+        QVERIFY(becomesIdle());
+    }
+    OutputView* output() { return find<OutputView>("outputView"); }
 };
 
 }  // namespace qllama

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int64_t kBufferBytes = std::int64_t{512} << 20;
 constexpr std::int64_t kGranuleBytes = 8 * 256;  // what every stream count divides
+constexpr std::int64_t kWordsBetweenPolls = std::int64_t{1} << 19;  // 4 MiB
 
 std::int64_t partBytes(int threads) {
     return kBufferBytes / threads / kGranuleBytes * kGranuleBytes;
@@ -19,7 +20,9 @@ std::int64_t partBytes(int threads) {
 
 }  // namespace
 
-Result<std::unique_ptr<BandwidthProbe>> BandwidthProbe::create(int threadCount) {
+Result<std::unique_ptr<BandwidthProbe>> BandwidthProbe::create(int threadCount,
+                                                               const std::stop_token& stop) {
+    if (stop.stop_requested()) return cancelledError();
     QLLAMA_TRY(auto memory, HostMemory::allocate(kBufferBytes, true, "the bandwidth measurement"));
     std::unique_ptr<BandwidthProbe> probe(new BandwidthProbe(threadCount, std::move(memory)));
     // Distinct contents: identical pages may be merged by a hypervisor and then read from cache.
@@ -28,17 +31,20 @@ Result<std::unique_ptr<BandwidthProbe>> BandwidthProbe::create(int threadCount) 
         auto* words = reinterpret_cast<std::uint64_t*>(probe->m_memory->data() + worker * part);
         std::uint64_t state = static_cast<std::uint64_t>(worker) + 1;
         for (std::int64_t i = 0; i < part / 8; ++i) {
+            if (i % kWordsBetweenPolls == 0 && stop.stop_requested()) return;
             state = state * 6364136223846793005U + 1442695040888963407U;
             words[i] = state;
         }
     });
+    if (stop.stop_requested()) return cancelledError();
     return probe;
 }
 
-double BandwidthProbe::measureGbPerSecond() {
+Result<double> BandwidthProbe::measureGbPerSecond(const std::stop_token& stop) {
     const std::int64_t part = partBytes(m_pool.threadCount());
     double best = 0;
     for (const int streams : {1, 2, 4, 8}) {
+        if (stop.stop_requested()) return cancelledError();
         std::atomic<std::uint64_t> sum{0};
         const auto start = std::chrono::steady_clock::now();
         m_pool.run([&](int worker) {

@@ -15,12 +15,15 @@ namespace qllama::cpu {
 // (some 20 ms) and can be taken between the things they are compared with. One thread at a time.
 class BandwidthProbe {
 public:
-    // Fails with OutOfMemory. The buffer is 512 MiB.
-    static Result<std::unique_ptr<BandwidthProbe>> create(int threadCount);
+    // Fails with OutOfMemory or Cancelled. The buffer is 512 MiB, and filling it takes most of the
+    // time of a single measurement: stop is polled for every few MiB.
+    static Result<std::unique_ptr<BandwidthProbe>> create(int threadCount,
+                                                          const std::stop_token& stop = {});
 
     // Bytes a second (of 10^9 in the result: GB/s): the best of reading the buffer as one
-    // sequential stream and as two, four and eight far-apart streams a thread.
-    [[nodiscard]] double measureGbPerSecond();
+    // sequential stream and as two, four and eight far-apart streams a thread. Fails only with
+    // Cancelled: stop is polled between the passes.
+    [[nodiscard]] Result<double> measureGbPerSecond(const std::stop_token& stop = {});
 
 private:
     BandwidthProbe(int threadCount, std::shared_ptr<HostMemory> memory)

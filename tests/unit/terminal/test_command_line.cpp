@@ -252,6 +252,12 @@ void TestCommandLine::wrongUsage_data() {
     QTest::newRow("empty split") << run + QStringList{"--split", ""} << "takes auto or a number";
     QTest::newRow("share") << run + QStringList{"--percentage-to-gpu", "1.5"} << "from 0 to 1";
     QTest::newRow("share, no number") << run + QStringList{"--percentage-to-gpu", "nan"} << "'nan'";
+    QTest::newRow("split and share")
+        << run + QStringList{"--split", "4,2", "--percentage-to-gpu", "0.5"}
+        << "--split and --percentage-to-gpu exclude each other.";
+    QTest::newRow("split and share in the window")
+        << QStringList{"--split", "4,2", "--percentage-to-gpu", "0.5"} << "exclude each other";
+    QTest::newRow("profile in the window") << QStringList{"--profile"} << "only with --headless";
     QTest::newRow("shape") << QStringList{"--make-model", "huge", "dir"} << "'huge' is not known";
     QTest::newRow("no folder") << QStringList{"--make-model", "7b"} << "--make-model SHAPE DIR";
     QTest::newRow("reference") << QStringList{"--perplexity", "f", "--reference", "f8"}

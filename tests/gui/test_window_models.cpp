@@ -1,0 +1,198 @@
+// How the window comes to a model: what it starts with, opening, dropping, what is missing and what is
+// broken, with an engine that does what each test says.
+#include <QPushButton>
+#include <QToolButton>
+#include <semaphore>
+
+#include "gui/window/activity_bar.h"
+#include "gui/window/application.h"
+#include "tests/gui/window_fixture.h"
+
+using namespace qllama;
+using State = EngineController::State;
+
+class TestWindowModels : public QObject {
+    Q_OBJECT
+
+private slots:
+    void initTestCase() { prepareApplication(); }
+    void init() { m_window = std::make_unique<ScriptedWindow>(); }
+    void cleanup() { m_window.reset(); }
+
+    void startsWithNothing() {
+        m_window->openScripted();
+        QCOMPARE(m_window->window->engine().state(), State::Empty);
+        QVERIFY(!m_window->find<QPushButton>("generateButton")->isEnabled());
+        QVERIFY(!m_window->find<QPushButton>("stopButton")->isEnabled());
+        QVERIFY(m_window->find<OutputView>("outputView")->hint().contains("Open a model"));
+        QCOMPARE(m_window->label("statusModel"), "No model");
+    }
+
+    void startsWithTheDemoModelThenTheLastOne() {
+        m_window->demoModel = "/models/demo";
+        m_window->openScripted();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().location.model, "/models/demo");
+        m_window->answer = "/models/mine";
+        m_window->action("Open Model Folder…")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        m_window->window->close();
+        m_window->openScripted();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().location.model, "/models/mine");
+        m_window->openScripted(startWith("/models/told"));
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().location.model, "/models/told");
+    }
+
+    void aBrokenFileLeavesTheModelAlone() {
+        m_window->script->keepsModelOnFailure = true;
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        m_window->answer = "/models/broken.pth";
+        m_window->action("Open Model File…")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("messageText"),
+                 "models/broken.pth could not be loaded. The file ends too early. "
+                 "fable is still loaded.");
+        m_window->generate();
+        QVERIFY(m_window->output()->toPlainText().contains("upon a time"));
+        QCOMPARE(m_window->label("messageText"), QString());
+        m_window->window->close();
+        m_window->openScripted();  // the broken one is not tried again
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().location.model, "/models/fable");
+    }
+
+    void aMissingTokenizerIsAskedFor() {
+        m_window->script->load = [this](const LoadRequest& request,
+                                        auto&&...) -> Result<ModelInfo> {
+            m_window->loads.push_back(request);
+            if (!request.location.tokenizer)
+                return Error{ErrorCode::NotFound, "There is no tokenizer.", "tokenizer.model"};
+            return ScriptedEngine::modelInfo(request);
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("messageText"),
+                 "fable could not be loaded. There is no tokenizer.");
+        m_window->answer = "/elsewhere/tokenizer.model";
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().location.tokenizer.value(), "/elsewhere/tokenizer.model");
+        QCOMPARE(m_window->window->engine().state(), State::Ready);
+        m_window->window->close();
+        m_window->openScripted();  // and remembered
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->window->engine().state(), State::Ready);
+    }
+
+    void missingParamsAreAskedFor() {
+        m_window->script->load = [this](const LoadRequest& request,
+                                        auto&&...) -> Result<ModelInfo> {
+            m_window->loads.push_back(request);
+            if (!request.location.params)
+                return Error{ErrorCode::NotFound, "params.json is missing.", "/models/params.json"};
+            return ScriptedEngine::modelInfo(request);
+        };
+        m_window->openScripted(startWith("/models/fable.pth"));
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(m_window->label("messageText").endsWith("params.json is missing."));
+        m_window->answer = "/elsewhere/params.json";
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().location.params.value(), "/elsewhere/params.json");
+        QCOMPARE(m_window->window->engine().state(), State::Ready);
+    }
+
+    void progressOfALoadIsShownAndCancelled_data() {
+        QTest::addColumn<bool>("quantising");
+        QTest::addColumn<QString>("text");
+        QTest::newRow("as they are") << false << "Loading fable: 500 bytes of 1.95 KiB";
+        QTest::newRow("quantised") << true << "Quantising fable: 500 bytes of 1.95 KiB";
+    }
+
+    void progressOfALoadIsShownAndCancelled() {
+        QFETCH(bool, quantising);
+        QFETCH(QString, text);
+        std::binary_semaphore reached{0};
+        m_window->script->load = [&](auto&&, const LoadProgressSink& progress,
+                                     const std::stop_token& stop) -> Result<ModelInfo> {
+            progress({.doneBytes = 500, .totalBytes = 2000, .isQuantising = quantising});
+            reached.release();
+            waitForStop(stop);
+            return cancelledError();
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        reached.acquire();
+        auto* activity = m_window->find<ActivityBar>("activityBar");
+        QTRY_COMPARE(activity->text(), text);
+        QTRY_VERIFY(m_window->find<QToolButton>("activityCancel")->isVisible());
+        m_window->click("activityCancel");
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(activity->text().isEmpty());
+        QVERIFY(!m_window->find<QToolButton>("activityCancel")->isVisible());
+        QCOMPARE(m_window->label("messageText"), QString());  // cancelling is no error
+    }
+
+    void droppedModelsAreLoaded_data() {
+        QTest::addColumn<QString>("name");
+        QTest::addColumn<bool>("isModel");
+        QTest::newRow("folder") << "." << true;
+        QTest::newRow("pth") << "consolidated.00.pth" << true;
+        QTest::newRow("params") << "params.json" << true;
+        QTest::newRow("picture") << "llama.png" << false;
+    }
+
+    void droppedModelsAreLoaded() {
+        QFETCH(QString, name);
+        QFETCH(bool, isModel);
+        m_window->openScripted();
+        const QString path = m_window->folder.filePath(name);
+        dropOn(m_window->window.get(), path);
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.size(), isModel ? 1U : 0U);
+        QCOMPARE(m_window->label("messageText").contains("is not a model"), !isModel);
+    }
+
+    void aNewModelDuringARunEndsTheRun() {
+        std::binary_semaphore reached{0};
+        m_window->script->generate = [&](auto&&, GenerationSink& sink,
+                                         const std::stop_token& stop) -> Result<GenerationResult> {
+            sink.promptStarted(1, 1);
+            sink.promptDone({});
+            reached.release();
+            waitForStop(stop);
+            return resultOf(StopReason::Cancelled, "");
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        m_window->click("generateButton");
+        reached.acquire();
+        m_window->answer = "/models/other";
+        m_window->action("Open Model Folder…")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->window->windowTitle(), "other – QLLaMA");
+        QVERIFY(m_window->find<ActivityBar>("activityBar")->text().isEmpty());
+    }
+
+    void closingInTheMiddleOfALoadEnds() {
+        std::binary_semaphore reached{0};
+        m_window->script->load = [&](auto&&, auto&&,
+                                     const std::stop_token& stop) -> Result<ModelInfo> {
+            reached.release();
+            waitForStop(stop);
+            return cancelledError();
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        reached.acquire();
+        m_window->window->close();
+        m_window->window.reset();
+    }
+
+private:
+    std::unique_ptr<ScriptedWindow> m_window;
+};
+
+QTEST_MAIN(TestWindowModels)
+#include "test_window_models.moc"

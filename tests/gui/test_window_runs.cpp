@@ -1,0 +1,218 @@
+// Runs at the window: what its controls ask of the engine and what it shows of the answer, with an
+// engine that does what each test says.
+#include <QDoubleSpinBox>
+#include <QFile>
+#include <QLineEdit>
+#include <QPlainTextEdit>
+#include <QPushButton>
+#include <QSpinBox>
+#include <QToolButton>
+#include <semaphore>
+
+#include "gui/window/activity_bar.h"
+#include "gui/window/application.h"
+#include "gui/window/prompt_editor.h"
+#include "tests/gui/window_fixture.h"
+
+using namespace qllama;
+using State = EngineController::State;
+
+class TestWindowRuns : public QObject {
+    Q_OBJECT
+
+private slots:
+    void initTestCase() { prepareApplication(); }
+    void init() { m_window = std::make_unique<ScriptedWindow>(); }
+    void cleanup() { m_window.reset(); }
+
+    void showsTheModelAndItsNumbers() {
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->window->windowTitle(), "fable – QLLaMA");
+        QVERIFY(m_window->find<QToolButton>("modelPicker")->text().startsWith("fable"));
+        QCOMPARE(m_window->label("statusModel"), "fable (f16)");
+        QCOMPARE(m_window->label("statusDevice"), "Scripted processor");
+        QCOMPARE(m_window->label("statusContext"), "Context 0 / 512");
+        m_window->generate();
+        QCOMPARE(m_window->label("statusTokens"), "2 tokens");
+        QCOMPARE(m_window->label("statusMsPerToken"), "4.00 ms/token");
+        QCOMPARE(m_window->label("statusTokensPerSecond"), "250 tokens/s");
+        QCOMPARE(m_window->label("statusContext"), "Context 5 / 512");
+        QCOMPARE(m_window->output()->toPlainText(),
+                 "Once upon a time upon a time\n"
+                 "End of text · 2 tokens · 4.00 ms/token · 250 tokens/s · seed 77");
+        QCOMPARE(m_window->find<QLineEdit>("seedEdit")->text(), "77");
+    }
+
+    void asksForWhatTheControlsSay() {
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        m_window->find<QDoubleSpinBox>("temperature")->setValue(0);
+        m_window->find<QDoubleSpinBox>("top-k")->setValue(3);
+        m_window->find<QSpinBox>("maxTokens")->setValue(9);
+        m_window->find<QPlainTextEdit>("stopStrings")->setPlainText("END\n\\n\\n");
+        m_window->click("ignoreEos");
+        m_window->click("seedRandom");
+        m_window->find<QLineEdit>("seedEdit")->setText("5");
+        m_window->find<PromptTextEdit>("promptEdit")->setPlainText("Grüße\u00a0!\n");
+        m_window->generate();
+        const GenerationRequest& request = m_window->requests.back();
+        QCOMPARE(request.sampler.value("temperature"), 0.0);
+        QCOMPARE(request.sampler.value("top-k"), 3.0);
+        QCOMPARE(request.maxTokens, 9);
+        QCOMPARE(request.stopStrings, (std::vector<std::string>{"END", "\n\n"}));
+        QVERIFY(request.ignoreEos);
+        QCOMPARE(request.seed.value(), 5ULL);
+        QCOMPARE(request.prompt, std::string("Grüße\u00a0!\n"));
+    }
+
+    void keysGenerateAndStop() {
+        std::binary_semaphore reached{0};
+        m_window->script->generate = [&](auto&&, GenerationSink& sink,
+                                         const std::stop_token& stop) -> Result<GenerationResult> {
+            sink.promptStarted(1, 1);
+            sink.promptDone({});
+            sink.tokenReady(chunkOf(" there"));
+            reached.release();
+            waitForStop(stop);
+            return resultOf(StopReason::Cancelled, " there");
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        auto* prompt = m_window->find<PromptTextEdit>("promptEdit");
+        QTest::keyClick(prompt, Qt::Key_Return, Qt::ControlModifier);
+        QCOMPARE(m_window->window->engine().state(), State::Generating);
+        QVERIFY(!m_window->find<QPushButton>("generateButton")->isEnabled());
+        reached.acquire();
+        QTest::keyClick(m_window->window.get(), Qt::Key_Escape);
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(m_window->output()->toPlainText().contains("there\nStopped"));
+        QVERIFY(m_window->find<QPushButton>("generateButton")->isEnabled());
+    }
+
+    void aPromptThatIsRefusedIsExplained() {
+        m_window->script->generate = [](auto&&...) -> Result<GenerationResult> {
+            return Error{ErrorCode::InvalidRequest, "The prompt has 900 tokens, 512 fit.", {}};
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        m_window->generate();
+        QCOMPARE(m_window->label("messageText"), "The prompt has 900 tokens, 512 fit.");
+        QVERIFY(m_window->output()->isBlank());
+        m_window->click("messageClose");
+        QCOMPARE(m_window->label("messageText"), QString());
+    }
+
+    void progressOfThePromptIsShown() {
+        std::binary_semaphore reached{0};
+        m_window->script->generate = [&](auto&&, GenerationSink& sink,
+                                         const std::stop_token& stop) -> Result<GenerationResult> {
+            sink.promptStarted(400, 1);
+            sink.promptProgress(100, 400);
+            reached.release();
+            waitForStop(stop);
+            return resultOf(StopReason::Cancelled, "");
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        m_window->click("generateButton");
+        reached.acquire();
+        auto* activity = m_window->find<ActivityBar>("activityBar");
+        QTRY_COMPARE(activity->text(), "Reading the prompt: 100 of 400 tokens");
+        m_window->click("stopButton");
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(activity->text().isEmpty());
+    }
+
+    void aPromptFileIsUsedByteForByte() {
+        const QByteArray bytes("line\r\n\xff\xc3\xa9 \xc2\xa0 end\n\n");
+        const QString path = m_window->folder.filePath("prompt.txt");
+        QFile file(path);
+        QVERIFY(file.open(QIODevice::WriteOnly) && file.write(bytes) == bytes.size());
+        file.close();
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        m_window->answer = path;
+        m_window->click("openPromptButton");
+        QVERIFY(m_window->label("promptSource").contains("prompt.txt"));
+        m_window->generate();
+        QCOMPARE(QByteArray::fromStdString(m_window->requests.back().prompt), bytes);
+        QTest::keyClicks(m_window->find<PromptTextEdit>("promptEdit"), "x");
+        QVERIFY(m_window->label("promptSource").contains("edited"));
+        m_window->generate();
+        QVERIFY(QByteArray::fromStdString(m_window->requests.back().prompt) != bytes);
+        m_window->answer = m_window->folder.filePath("missing.txt");
+        m_window->click("openPromptButton");
+        QVERIFY(m_window->label("messageText").contains("missing.txt") ||
+                m_window->label("messageText").contains("file"));
+    }
+
+    void aPromptFromTheCommandLineIsKeptByteForByte() {
+        WindowStart start = startWith("/models/fable");
+        start.prompt = "line\r\n\xff end";
+        m_window->openScripted(start);
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(m_window->label("promptSource").contains("byte for byte"));
+        m_window->generate();
+        QCOMPARE(m_window->requests.back().prompt, *start.prompt);
+        QTest::keyClicks(m_window->find<PromptTextEdit>("promptEdit"), "x");
+        QCOMPARE(m_window->label("promptSource"), "");
+        m_window->generate();
+        QCOMPARE(m_window->requests.back().prompt, "line\n\xEF\xBF\xBD endx");
+    }
+
+    void aTextDroppedOnThePromptIsOpened() {
+        const QString path = m_window->folder.filePath("story.txt");
+        QFile file(path);
+        QVERIFY(file.open(QIODevice::WriteOnly) && file.write("A story") == 7);
+        file.close();
+        m_window->openScripted();
+        auto* prompt = m_window->find<PromptTextEdit>("promptEdit");
+        dropOn(prompt->viewport(), path);
+        QCOMPARE(prompt->toPlainText(), "A story");
+        QVERIFY(m_window->label("promptSource").contains("story.txt"));
+    }
+
+    void theOutputIsSavedAndCleared() {
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        QAction* save = m_window->action("Save Output As…");
+        QVERIFY(!save->isEnabled());
+        m_window->generate();
+        QVERIFY(save->isEnabled());
+        const QString path = m_window->folder.filePath("out.txt");
+        m_window->answer = path;
+        save->trigger();
+        QFile file(path);
+        QVERIFY(file.open(QIODevice::ReadOnly));
+        QCOMPARE(file.readAll(), "Once upon a time upon a time");
+        m_window->answer = m_window->folder.filePath("no/such/folder/out.txt");
+        save->trigger();
+        QVERIFY(m_window->label("messageText").contains("could not be saved"));
+        m_window->action("Clear Output")->trigger();
+        QVERIFY(m_window->output()->isBlank());
+        QVERIFY(!save->isEnabled());
+    }
+
+    void closingInTheMiddleEnds() {
+        std::binary_semaphore reached{0};
+        m_window->script->generate = [&](auto&&, auto&&,
+                                         const std::stop_token& stop) -> Result<GenerationResult> {
+            reached.release();
+            waitForStop(stop);
+            return resultOf(StopReason::Cancelled, "");
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        QVERIFY(m_window->becomesIdle());
+        m_window->click("generateButton");
+        reached.acquire();
+        m_window->window->close();
+        m_window->window.reset();
+    }
+
+private:
+    std::unique_ptr<ScriptedWindow> m_window;
+};
+
+QTEST_MAIN(TestWindowRuns)
+#include "test_window_runs.moc"
