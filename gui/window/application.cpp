@@ -2,8 +2,10 @@
 
 #include <QApplication>
 #include <QLocale>
+#include <QStyle>
 #include <QTranslator>
 
+#include "gui/window/outlined_style.h"
 #include "gui/window/symbolic_icon.h"
 
 // In the global namespace, as the macro demands.
@@ -33,6 +35,7 @@ void prepareApplication() {
     QApplication::setApplicationVersion(QStringLiteral(QLLAMA_VERSION));
     QApplication::setDesktopFileName(QStringLiteral("qllama"));
     QApplication::setWindowIcon(applicationIcon());
+    if (QApplication::style()->name() == u"fusion") QApplication::setStyle(new OutlinedStyle);
     installTranslation(QLocale(QLocale::English));  // "1 token", "2 tokens"
     if (QLocale().language() != QLocale::English) installTranslation(QLocale());
 }

@@ -15,6 +15,7 @@
 
 #include "gui/window/device_menu.h"
 #include "gui/window/placement_text.h"
+#include "gui/window/recent_models.h"
 #include "gui/window/text.h"
 
 namespace qllama {
@@ -22,6 +23,17 @@ namespace {
 
 QString bytes(std::int64_t count) {
     return QLocale().formattedDataSize(count);
+}
+
+// What decides how many bytes are needed, apart from the devices.
+QString modelText(const LoadRequest& request) {
+    const QString name = displayName(request.location);
+    const QString precision = toQString(keyOf(request.precision));
+    return request.contextLength
+               ? DevicePlanDialog::tr("Memory for %1, precision %2, %3 tokens of context:")
+                     .arg(name, precision, QLocale().toString(qint64(*request.contextLength)))
+               : DevicePlanDialog::tr("Memory for %1, precision %2, the model's own context:")
+                     .arg(name, precision);
 }
 
 // First those that are chosen, in their order, the processor last of the others: there it takes what
@@ -47,13 +59,14 @@ DevicePlanDialog::DevicePlanDialog(Planner planner, QWidget* parent)
       m_planner(std::move(planner)),
       m_devices(new QTreeWidget(this)),
       m_plan(new QTreeWidget(this)),
+      m_model(new QLabel(this)),
       m_notes(new QLabel(this)),
       m_load(new QPushButton(tr("&Load There"), this)) {
     setObjectName(QStringLiteral("devicePlanDialog"));
     setWindowTitle(tr("Several Devices and Memory"));
     setupLists();
     setupLayout();
-    resize(720, 460);
+    resize(720, 400);
     connect(m_devices, &QTreeWidget::itemChanged, this, &DevicePlanDialog::plan);
     connect(m_load, &QPushButton::clicked, this, [this] {
         accept();
@@ -69,7 +82,7 @@ void DevicePlanDialog::setupLists() {
     m_plan->setObjectName(QStringLiteral("planStages"));
     m_plan->setAccessibleName(tr("Memory on each device"));
     m_plan->setHeaderLabels({tr("Device"), tr("Layers"), tr("Weights"), tr("Keys and values"),
-                             tr("Buffers"), tr("Together"), tr("It has")});
+                             tr("Buffers"), tr("Total"), tr("Device has")});
     m_plan->setRootIsDecorated(false);
     m_plan->header()->setStretchLastSection(false);
     m_plan->header()->setSectionResizeMode(QHeaderView::ResizeToContents);
@@ -84,6 +97,9 @@ void DevicePlanDialog::setupLayout() {
     m_notes->setObjectName(QStringLiteral("planNotes"));
     m_notes->setTextFormat(Qt::PlainText);
     m_notes->setWordWrap(true);
+    m_model->setObjectName(QStringLiteral("planModel"));
+    m_model->setTextFormat(Qt::PlainText);
+    m_model->setWordWrap(true);
     m_load->setObjectName(QStringLiteral("planLoad"));
     auto* buttons = new QDialogButtonBox(QDialogButtonBox::Close, this);
     buttons->addButton(m_load, QDialogButtonBox::ActionRole);
@@ -91,6 +107,8 @@ void DevicePlanDialog::setupLayout() {
     auto* layout = new QVBoxLayout(this);
     layout->addWidget(about);
     layout->addWidget(m_devices, 1);
+    layout->addSpacing(6);
+    layout->addWidget(m_model);
     layout->addWidget(m_plan, 1);
     layout->addWidget(m_notes);
     layout->addWidget(buttons);
@@ -98,6 +116,8 @@ void DevicePlanDialog::setupLayout() {
 
 void DevicePlanDialog::present(const DeviceList& devices, const LoadRequest& request) {
     m_request = request;
+    m_model->setVisible(!request.location.model.empty());
+    m_model->setText(modelText(request));
     const QStringList chosen = toQString(request.device).split(u',');
     const QSignalBlocker blocker(m_devices);
     m_devices->clear();

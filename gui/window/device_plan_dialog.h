@@ -43,6 +43,7 @@ private:
     bool m_planAgain = false;  // the choice changed while a plan was made
     QTreeWidget* m_devices;
     QTreeWidget* m_plan;
+    QLabel* m_model;  // what the plan is for
     QLabel* m_notes;
     QPushButton* m_load;
     BackgroundTask m_task;  // goes first: it waits for what uses the rest

@@ -6,7 +6,7 @@
 namespace qllama {
 
 FigureTile::FigureTile(const QString& caption, const QString& toolTip, const QString& widest,
-                       QWidget* parent)
+                       QWidget* parent, const QString& widestCaption)
     : QWidget(parent), m_caption(new QLabel(caption, this)), m_value(new QLabel(this)) {
     QFont small = m_caption->font();
     small.setPointSizeF(small.pointSizeF() * 0.85);
@@ -19,7 +19,8 @@ FigureTile::FigureTile(const QString& caption, const QString& toolTip, const QSt
     const int width = QFontMetrics(strong).horizontalAdvance(widest);
     m_value->setFixedWidth(width);
     m_caption->setTextFormat(Qt::PlainText);
-    m_caption->setFixedWidth(qMax(width, QFontMetrics(small).horizontalAdvance(caption)));
+    const QString& widestTitle = widestCaption.isEmpty() ? caption : widestCaption;
+    m_caption->setFixedWidth(qMax(width, QFontMetrics(small).horizontalAdvance(widestTitle)));
     m_value->setFixedHeight(QFontMetrics(strong).height());
     m_value->setAccessibleDescription(caption);
     setToolTip(toolTip);

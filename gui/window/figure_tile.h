@@ -11,9 +11,9 @@ class FigureTile : public QWidget {
     Q_OBJECT
 
 public:
-    // `widest`: a text as wide as any value or caption will be.
+    // `widest`: a text as wide as any value will be; `widestCaption`: empty where it stays the same.
     FigureTile(const QString& caption, const QString& toolTip, const QString& widest,
-               QWidget* parent = nullptr);
+               QWidget* parent = nullptr, const QString& widestCaption = {});
 
     void setValue(const QString& value);  // empty: a dash
     void setCaption(const QString& caption);

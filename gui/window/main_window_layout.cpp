@@ -29,6 +29,8 @@
 namespace qllama {
 namespace {
 
+constexpr int kRoomForSpeed = 700;  // on a lower screen the text needs the room, unless asked for
+
 template <typename Button>
 Button* buttonFor(QAction* action, const char* name, QWidget* parent) {
     auto* button = new Button(parent);
@@ -156,6 +158,7 @@ void MainWindow::setupSpeedDock() {
     dock->setWidget(new SpeedView(*m_engine, dock));
     dock->setTitleBarWidget(new QWidget(dock));
     addDockWidget(Qt::BottomDockWidgetArea, dock);
+    dock->setVisible(screen()->availableSize().height() >= kRoomForSpeed);
     addToggle(dock, tr("S&peed"), QStringLiteral("measure"), Qt::Key_F8,
               tr("Shows or hides the speed of generation (F8)"));
 }

@@ -31,6 +31,10 @@ QString timeText(double ms) {
                      : SpeedView::tr("%1 s").arg(shortNumber(ms / 1000));
 }
 
+QString promptCaption(const QString& percent, const QString& time) {
+    return SpeedView::tr("Prompt: %1 %, %2 left").arg(percent, time);
+}
+
 }  // namespace
 
 SpeedView::SpeedView(EngineController& engine, QWidget* parent)
@@ -60,7 +64,8 @@ void SpeedView::setupTiles() {
                                   QStringLiteral("8888 ms"), this);
     m_prompt = new FigureTile(tr("Prompt"),
                               tr("How fast the prompt is read, how far that is, and the time left"),
-                              QStringLiteral("88,888 tokens/s"), this);
+                              QStringLiteral("88,888 tokens/s"), this,
+                              promptCaption(QStringLiteral("88"), QStringLiteral("88.8 s")));
     m_context = new FigureTile(tr("Context used"), tr("Tokens of prompt and text, of how many"),
                                QStringLiteral("88,888 / 88,888"), this);
     m_memory = new FigureTile(tr("Memory"), tr("Resident memory, mapped model files included"),
@@ -239,8 +244,7 @@ void SpeedView::showPrompt(const SpeedFigures& figures) {
     if (figures.promptSecondsLeft > 0) {
         const double percent = 100.0 * static_cast<double>(figures.promptDone) /
                                static_cast<double>(figures.promptTokens);
-        caption = tr("Prompt: %1 %, %2 left")
-                      .arg(number(percent, 0), timeText(figures.promptSecondsLeft * 1000));
+        caption = promptCaption(number(percent, 0), timeText(figures.promptSecondsLeft * 1000));
     }
     m_prompt->setCaption(caption);
     m_prompt->setValue(figures.promptTokensPerSecond > 0
