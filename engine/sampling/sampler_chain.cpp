@@ -83,7 +83,7 @@ SampledToken SamplerChain::sample(std::span<const float> logits, std::span<const
     collectTokens(logits, tokens);
     if (tokens.empty()) return {};
 
-    const Softmax model(tokens);
+    const Softmax model = Softmax::ofVocabulary(tokens);
     m_impl->findBest(static_cast<std::size_t>(std::max(candidateCount, 0)));
     SampledToken sampled;
     sampled.candidates = m_impl->candidates(model);

@@ -66,6 +66,8 @@ private slots:
     void drawsFollowTheDistribution_data();
     void drawsFollowTheDistribution();
     void probabilityIsTheModelsOwn();
+    void probabilitiesOfAWholeVocabulary_data();
+    void probabilitiesOfAWholeVocabulary();
     void probabilitiesAreStable();
     void candidatesAreTheMostLikely();
     void candidateCountIsBounded();
@@ -170,6 +172,32 @@ void TestSamplerChain::probabilityIsTheModelsOwn() {
         QCOMPARE(sampled.candidates.size(), std::size_t{200});
         for (const Candidate& candidate : sampled.candidates)
             QCOMPARE(candidate.probability, static_cast<float>(expected.at(candidate.token)));
+    }
+}
+
+// From nearly flat to one token alone, of a number of tokens that no vector divides.
+void TestSamplerChain::probabilitiesOfAWholeVocabulary_data() {
+    QTest::addColumn<double>("spread");
+    for (const double spread : {0.0, 0.01, 1.0, 30.0, 1e4, 1e38})
+        QTest::addRow("spread %g", spread) << spread;
+}
+
+void TestSamplerChain::probabilitiesOfAWholeVocabulary() {
+    QFETCH(double, spread);
+    RandomGenerator random(std::uint64_t{5});
+    std::vector<float> logits(32003);
+    for (float& logit : logits)
+        logit = static_cast<float>((random.uniform() - 0.5) * spread);
+    const double largest = *std::max_element(logits.begin(), logits.end());
+    double total = 0;
+    for (const float logit : logits)
+        total += std::exp(logit - largest);
+    const SampledToken sampled = SamplerChain(neutralSettings(), 1).sample(logits, {}, 3);
+    for (const Candidate& candidate : sampled.candidates) {
+        const float logit = logits[static_cast<std::size_t>(candidate.token)];
+        const double expected = std::exp(logit - largest) / total;
+        QVERIFY(candidate.probability <= 1);
+        QVERIFY(std::abs(candidate.probability - expected) <= 1e-6 * expected);
     }
 }
 
