@@ -159,6 +159,7 @@ void DevicePlanDialog::plan() {
     const LoadRequest request = this->request();
     if (request.location.model.empty()) {
         m_plan->clear();
+        m_notes->show();
         m_notes->setText(tr("Open a model first: the plan is for the one that was opened last."));
         return;
     }
@@ -184,6 +185,7 @@ void DevicePlanDialog::showPlan(const Result<PlacementPlan>& plan) {
     m_load->setEnabled(plan.ok() && !chosen().isEmpty());
     if (!plan.ok()) {
         m_notes->setText(toQString(plan.error().text()));
+        m_notes->show();
         return;
     }
     for (const StagePlacement& stage : plan.value().stages) {
@@ -200,6 +202,7 @@ void DevicePlanDialog::showPlan(const Result<PlacementPlan>& plan) {
     for (const std::string& note : plan.value().notes)
         notes += toQString(note);
     m_notes->setText(notes.join(u'\n'));
+    m_notes->setVisible(!notes.isEmpty());
 }
 
 }  // namespace qllama
