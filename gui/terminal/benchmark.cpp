@@ -18,7 +18,7 @@ struct Measured {
 };
 
 Result<Measured> measure(const CommandLine& commandLine, std::stop_token stop) {
-    QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine));
+    QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine, stop));
     load.needsTokenizer = !commandLine.benchmark.promptText.empty();
     QLLAMA_TRY(const auto model, loadModel(load, {}, stop));
     QLLAMA_TRY(BenchmarkReport report, benchmark(*model, commandLine.benchmark, {}, stop));

@@ -123,7 +123,7 @@ int runGenerate(const CommandLine& given) {
     const Result<void> completed = complete(commandLine);
     const auto reporter = createReporter(commandLine, output);
     if (!completed) return report(completed.error(), *reporter, output);
-    const Result<LoadRequest> load = completeLoadRequest(commandLine);
+    const Result<LoadRequest> load = completeLoadRequest(commandLine, stop.get_token());
     if (!load) {
         reporter->failed(load.error().text());
         return kExitUsage;

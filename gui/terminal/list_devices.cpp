@@ -60,14 +60,25 @@ std::string devicesJson(const DeviceList& list) {
            "\n";
 }
 
+// Devices without arithmetic in f16 read and write it all the same.
+std::string halfText(const DeviceInfo& device) {
+    if (device.id == "cpu") return "";
+    return device.hasHalfPrecision ? "f16 arithmetic" : "f16 storage only";
+}
+
 TextRow deviceRow(const DeviceInfo& device) {
     std::string details = device.platform;
     if (!device.simdTarget.empty()) details += ", " + device.simdTarget;
     if (!device.driver.empty()) details += ", driver " + device.driver;
     if (device.isHostProcessor && device.id != "cpu") details += ", the processor itself";
-    return {device.id, device.name, std::to_string(device.computeUnits) + " compute units",
-            device.globalMemoryBytes ? byteText(*device.globalMemoryBytes) : "memory unknown",
-            details};
+    return {
+        device.id,
+        device.name,
+        std::to_string(device.computeUnits) + " compute units",
+        device.globalMemoryBytes ? byteText(*device.globalMemoryBytes) : "memory unknown",
+        device.maxAllocationBytes ? "largest buffer " + byteText(*device.maxAllocationBytes) : "",
+        halfText(device),
+        details};
 }
 
 std::string devicesText(const DeviceList& list) {

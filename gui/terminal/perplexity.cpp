@@ -24,7 +24,7 @@ struct Measured {
 
 Result<Measured> measure(const CommandLine& commandLine, ProgressLine& line, std::stop_token stop) {
     QLLAMA_TRY(const std::string text, readPromptFile(*commandLine.perplexityPath));
-    QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine));
+    QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine, stop));
     const auto loading = [&line](const LoadProgress& progress) {
         line.show("Loading", progress.doneBytes, progress.totalBytes);
     };

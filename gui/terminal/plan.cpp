@@ -9,7 +9,7 @@ namespace qllama {
 namespace {
 
 Result<PlacementPlan> planFor(const CommandLine& commandLine) {
-    QLLAMA_TRY(const LoadRequest request, completeLoadRequest(commandLine));
+    QLLAMA_TRY(const LoadRequest request, completeLoadRequest(commandLine, {}));
     return planModel(request, {});
 }
 

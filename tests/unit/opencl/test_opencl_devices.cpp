@@ -17,7 +17,9 @@ private slots:
     void brokenDriversAreNamed();
     void planIsShownWithoutLoading();
     void missingDeviceFollowsThePolicy();
+    void questionOnATerminalIsAnswered();
     void limitedMemoryIsDividedByPlan();
+    void listNamesTheLimitsOfEachDevice();
 
 private:
     struct Run {
@@ -142,6 +144,44 @@ void TestOpenClDevices::missingDeviceFollowsThePolicy() {
     QCOMPARE(left.exitCode, 0);
     QCOMPARE(left.out, text);
     QVERIFY2(left.err.contains("opencl:99"), left.err.constData());
+}
+
+void TestOpenClDevices::questionOnATerminalIsAnswered() {
+    const QString command = QString(
+                                "NO_COLOR=1 '%1' --headless --device opencl:99 --prompt Once "
+                                "--max-tokens 5 --seed 3")
+                                .arg(QLLAMA_PROGRAM);
+    const QByteArray text =
+        run({"--headless", "--prompt", "Once", "--max-tokens", "5", "--seed", "3"}).out.trimmed();
+    for (const auto& [answer, goesOn] :
+         {std::pair{"y\n", true}, {"n\n", false}, {"\n", false}, {"\x03", false}}) {
+        QProcess terminal;  // script gives the program a terminal of its own
+        terminal.start("script", {"--quiet", "--return", "--command", command, "/dev/null"});
+        QByteArray shown;
+        while (!shown.contains("[y/N]") && terminal.waitForReadyRead(60000))
+            shown += terminal.readAll();
+        QVERIFY2(shown.contains("opencl:99"), shown.constData());
+        terminal.write(answer);
+        QVERIFY(terminal.waitForFinished(60000));
+        shown += terminal.readAll();
+        QVERIFY2((terminal.exitCode() == 0) == goesOn, shown.constData());
+        QVERIFY2(shown.contains(text) == goesOn, shown.constData());
+    }
+}
+
+void TestOpenClDevices::listNamesTheLimitsOfEachDevice() {
+    const Run list = run({"--list-devices"});
+    QCOMPARE(list.exitCode, 0);
+    const qsizetype devices = listDevices({})["devices"].toArray().size();
+    QList<qsizetype> columns;
+    for (const QByteArray& line : list.out.split('\n')) {
+        if (!line.startsWith("  opencl:")) continue;
+        QVERIFY2(line.contains("iB") && line.contains("  f16 "), line.constData());
+        columns += line.indexOf("largest buffer ");
+    }
+    QCOMPARE(columns.size(), devices - 1);
+    for (const qsizetype column : columns)
+        QVERIFY(column > 0 && column == columns.front());
 }
 
 void TestOpenClDevices::limitedMemoryIsDividedByPlan() {
