@@ -4,15 +4,19 @@
 //   x [n, columns]
 //   y [n, stride], written at columns first .. first + rows - 1
 //
-// Work: a work-group of SIDE x SIDE items computes a tile of TILE = 4 SIDE rows and as many
-// positions, each item 4 x 4 of them; DEPTH columns of both sides go through local memory, read by
-// neighbouring items from neighbouring addresses. Global size: (SIDE ceil(rows / TILE),
-// SIDE ceil(n / TILE)). SIDE 16 (256 items) or 8 (64 items) by the device's limit.
+// Work: a work-group of SIDE x SIDE items computes a tile of TILE = EACH SIDE rows and as many
+// positions, each item EACH x EACH of them; DEPTH columns of both sides go through local memory, read
+// by neighbouring items from neighbouring addresses. Global size: (SIDE ceil(rows / TILE),
+// SIDE ceil(n / TILE)). SIDE 16 (256 items) or 8 (64 items), EACH 4 or 8: the device's limits and the
+// host choose, and each sum is the same, bit for bit, with any.
 // WEIGHT: 16 half, 17 bfloat16, 32 float.
 // Moves each weight ceil(n / TILE) times and x ceil(rows / TILE) times; 2 n flops a weight.
 
 #ifndef SIDE
 #define SIDE 8
+#endif
+#ifndef EACH
+#define EACH 4
 #endif
 #ifndef WEIGHT
 #define WEIGHT 16
@@ -29,7 +33,6 @@ typedef float Weight;
 #define LOAD_WEIGHT(i, p) (p)[i]
 #endif
 
-#define EACH 4
 #define TILE (EACH * SIDE)
 #define DEPTH 16
 #define PITCH (TILE + 1)  // keeps the transposed stores off one memory bank

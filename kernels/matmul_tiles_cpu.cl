@@ -8,7 +8,9 @@
 // bits the factors of the 16 rows, pairs of f32, follow the blocks of their tile. BITS: 8 or 4.
 // Work: one work-group of one item a panel of PANEL = 2 LANES rows, global size ceil(rows / PANEL).
 // The panel is widened to f32 once for each DEPTH columns and laid out with its rows side by side,
-// so that a tile of TOKENS positions x PANEL rows stays in registers and needs no horizontal sums.
+// so that a tile of TOKENS positions x PANEL rows stays in registers and needs no horizontal sums (6
+// positions: 12 sums, 2 weights and 1 activation in 16 registers). The sum of each result is the same,
+// bit for bit, for any TOKENS and for any place of its position among the others.
 // LANES: floats of a vector, 8 or 16.
 // Moves rows * columns weights once and x once a panel (from cache); 2 n flops a weight.
 
@@ -16,6 +18,9 @@
 #define FMA fma
 #else
 #define FMA mad
+#endif
+#ifndef TOKENS
+#define TOKENS 6
 #endif
 #ifndef LANES
 #define LANES 8
@@ -46,7 +51,6 @@ typedef float8 Vector;
 
 #define PANEL (2 * LANES)
 #define DEPTH 256  // columns at a time: the panel takes 16 or 32 KiB
-#define TOKENS 6   // with two vectors of rows: 12 sums, 2 weights, 1 activation in 16 registers
 
 // panel[k][row] = w[row][k] of one tile for the columns of `count` blocks, as 16 rows of PANEL.
 void widen_tile(__global const uchar* tile, int blocks, int first, int count,
@@ -119,47 +123,27 @@ void put(Vector low, Vector high, __global float* y, int rows, int add) {
         y[row] = add ? y[row] + sums[row] : sums[row];
 }
 
-// TOKENS positions at once.
-void tile(__local const float* panel, __global const float* x, size_t columns, int count,
-          __global float* y, size_t stride, int rows, int add) {
+// `tokens` positions at once: a constant, and at most TOKENS.
+static inline __attribute__((always_inline)) void tile(int tokens, __local const float* panel,
+                                                       __global const float* x, size_t columns,
+                                                       int count, __global float* y,
+                                                       size_t stride, int rows, int add) {
     Vector low[TOKENS];
     Vector high[TOKENS];
-    for (int t = 0; t < TOKENS; ++t)
+    for (int t = 0; t < tokens; ++t)
         low[t] = high[t] = (Vector)(0.0f);
     for (int k = 0; k < count; ++k) {
         const Vector w0 = LOAD(panel + k * PANEL);
         const Vector w1 = LOAD(panel + k * PANEL + LANES);
 #pragma unroll
-        for (int t = 0; t < TOKENS; ++t) {
+        for (int t = 0; t < tokens; ++t) {
             const Vector activation = (Vector)(x[t * columns + k]);
             low[t] = FMA(w0, activation, low[t]);
             high[t] = FMA(w1, activation, high[t]);
         }
     }
-    for (int t = 0; t < TOKENS; ++t)
+    for (int t = 0; t < tokens; ++t)
         put(low[t], high[t], y + t * stride, rows, add);
-}
-
-void single(__local const float* panel, __global const float* x, int count, __global float* y,
-            int rows, int add) {
-    Vector low[2];
-    Vector high[2];
-    low[0] = low[1] = high[0] = high[1] = (Vector)(0.0f);
-    const int even = count / 2 * 2;
-    for (int k = 0; k < even; k += 2) {
-#pragma unroll
-        for (int s = 0; s < 2; ++s) {
-            const Vector activation = (Vector)(x[k + s]);
-            low[s] = FMA(LOAD(panel + (k + s) * PANEL), activation, low[s]);
-            high[s] = FMA(LOAD(panel + (k + s) * PANEL + LANES), activation, high[s]);
-        }
-    }
-    if (even != count) {
-        const Vector activation = (Vector)(x[even]);
-        low[0] = FMA(LOAD(panel + even * PANEL), activation, low[0]);
-        high[0] = FMA(LOAD(panel + even * PANEL + LANES), activation, high[0]);
-    }
-    put(low[0] + low[1], high[0] + high[1], y, rows, add);
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matmul(
@@ -175,10 +159,13 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matmul(
         widen_panel(w, columns, row, rows, column, depth, panel);
         int t = 0;
         for (; t + TOKENS <= n; t += TOKENS)
-            tile(panel, x + (size_t)t * columns + column, (size_t)columns, depth,
+            tile(TOKENS, panel, x + (size_t)t * columns + column, (size_t)columns, depth,
                  y + (size_t)t * stride, (size_t)stride, count, add);
-        for (; t < n; ++t)
-            single(panel, x + (size_t)t * columns + column, depth, y + (size_t)t * stride, count,
-                   add);
+        for (; t + 2 <= n; t += 2)
+            tile(2, panel, x + (size_t)t * columns + column, (size_t)columns, depth,
+                 y + (size_t)t * stride, (size_t)stride, count, add);
+        if (t < n)
+            tile(1, panel, x + (size_t)t * columns + column, (size_t)columns, depth,
+                 y + (size_t)t * stride, (size_t)stride, count, add);
     }
 }

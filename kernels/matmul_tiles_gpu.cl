@@ -6,14 +6,18 @@
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
 // bits the factors of the 16 rows, pairs of f32, follow the blocks of their tile. BITS: 8 or 4.
-// Work: a work-group of SIDE x SIDE items computes a tile of TILE = 4 SIDE rows and as many
-// positions, each item 4 x 4 of them; DEPTH columns of both sides go through local memory, read by
-// neighbouring items from neighbouring addresses. Global size: (SIDE ceil(rows / TILE),
-// SIDE ceil(n / TILE)). SIDE 16 (256 items) or 8 (64 items) by the device's limit.
+// Work: a work-group of SIDE x SIDE items computes a tile of TILE = EACH SIDE rows and as many
+// positions, each item EACH x EACH of them; DEPTH columns of both sides go through local memory, read
+// by neighbouring items from neighbouring addresses. Global size: (SIDE ceil(rows / TILE),
+// SIDE ceil(n / TILE)). SIDE 16 (256 items) or 8 (64 items), EACH 4 or 8: the device's limits and the
+// host choose, and each sum is the same, bit for bit, with any.
 // Moves each weight ceil(n / TILE) times and x ceil(rows / TILE) times; 2 n flops a weight.
 
 #ifndef SIDE
 #define SIDE 8
+#endif
+#ifndef EACH
+#define EACH 4
 #endif
 #ifndef BITS
 #define BITS 8
@@ -29,7 +33,6 @@
 #define FACTOR_BYTES 128
 #endif
 
-#define EACH 4
 #define TILE (EACH * SIDE)
 #define DEPTH 16
 #define PITCH (TILE + 1)  // keeps the transposed stores off one memory bank

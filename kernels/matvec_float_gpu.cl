@@ -5,9 +5,10 @@
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
 // Work: a work-group of LOCAL items is made of teams of TEAM items (32 or 64, what the hardware runs
-// in step); a team takes ROWS rows after each other in memory. Neighbouring items read neighbouring
-// eights of weights (16 bytes of a half), so that a team reads whole lines; the sums of a team are
-// reduced in local memory. Global size: LOCAL * ceil(rows / (ROWS * LOCAL / TEAM)).
+// in step); a team takes ROWS rows at a time, so that their loads are under way together and x is read
+// once for them. Neighbouring items read neighbouring eights of weights (16 bytes of a half), so that a
+// team reads whole lines; the sums of a team are reduced in local memory. Global size:
+// LOCAL * ceil(rows / (ROWS * LOCAL / TEAM)). A row's sum depends on TEAM, not on LOCAL and ROWS.
 // WEIGHT: 16 half, 17 bfloat16, 32 float.
 // Moves rows * columns weights once; 2 flops a weight.
 
@@ -17,6 +18,9 @@
 #endif
 #ifndef WEIGHT
 #define WEIGHT 16
+#endif
+#ifndef ROWS
+#define ROWS 2
 #endif
 
 #if WEIGHT == 16
@@ -33,21 +37,8 @@ typedef float Weight;
 #define LOAD_WEIGHTS(p) vload8(0, (p))
 #endif
 
-#define ROWS 2
-
 float dot8(float8 a, float8 b) {
     return dot(a.lo, b.lo) + dot(a.hi, b.hi);
-}
-
-// This item's part of one row's sum.
-float part_of_row(__global const Weight* w, __global const float* x, int columns, int lane) {
-    const int whole = columns / 8 * 8;
-    float sum = 0.0f;
-    for (int k = lane * 8; k < whole; k += TEAM * 8)
-        sum += dot8(LOAD_WEIGHTS(w + k), vload8(0, x + k));
-    for (int k = whole + lane; k < columns; k += TEAM)
-        sum += LOAD_WEIGHT(k, w) * x[k];
-    return sum;
 }
 
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void matvec(
@@ -59,17 +50,27 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void matvec(
     const int lane = item % TEAM;
     const int rows = rows0 + rows1 + rows2;
     const int first = ((int)get_group_id(0) * (LOCAL / TEAM) + item / TEAM) * ROWS;
+    __global const Weight* starts[ROWS];
+    float parts[ROWS];  // of this item
     for (int r = 0; r < ROWS; ++r) {
-        const int row = first + r;
-        float sum = 0.0f;
-        if (row < rows0)
-            sum = part_of_row(w0 + (size_t)row * columns, x, columns, lane);
-        else if (row < rows0 + rows1)
-            sum = part_of_row(w1 + (size_t)(row - rows0) * columns, x, columns, lane);
-        else if (row < rows)
-            sum = part_of_row(w2 + (size_t)(row - rows0 - rows1) * columns, x, columns, lane);
-        sums[r][item] = sum;
+        const int row = min(first + r, rows - 1);  // beyond the last one that one again, not stored
+        starts[r] = row < rows0           ? w0 + (size_t)row * columns
+                    : row < rows0 + rows1 ? w1 + (size_t)(row - rows0) * columns
+                                          : w2 + (size_t)(row - rows0 - rows1) * columns;
+        parts[r] = 0.0f;
     }
+    const int whole = columns / 8 * 8;
+    for (int k = lane * 8; k < whole; k += TEAM * 8) {
+        const float8 activations = vload8(0, x + k);
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r)
+            parts[r] += dot8(LOAD_WEIGHTS(starts[r] + k), activations);
+    }
+    for (int k = whole + lane; k < columns; k += TEAM)
+        for (int r = 0; r < ROWS; ++r)
+            parts[r] += LOAD_WEIGHT(k, starts[r]) * x[k];
+    for (int r = 0; r < ROWS; ++r)
+        sums[r][item] = parts[r];
     for (int count = TEAM / 2; count > 0; count /= 2) {
         barrier(CLK_LOCAL_MEM_FENCE);
         if (lane < count)

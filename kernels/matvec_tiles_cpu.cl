@@ -8,7 +8,8 @@
 // bits the factors of the 16 rows, pairs of f32, follow the blocks of their tile. BITS: 8 or 4.
 // Work: one work-group of one item takes an equal share of all tiles, so the number of work-groups is
 // the host's choice (a few for each core). The 16 rows of a tile are the lanes of the sums: a group of
-// four columns is one load, spread by shifts, and no sum crosses lanes.
+// four columns is one load, spread by shifts, and no sum crosses lanes, so that the number of groups
+// does not matter to a row's sum.
 // Moves every block once; 2 flops a weight.
 
 #if defined(FP_FAST_FMAF) || defined(__FMA__)

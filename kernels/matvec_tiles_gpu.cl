@@ -8,7 +8,8 @@
 // bits the factors of the 16 rows, pairs of f32, follow the blocks of their tile. BITS: 8 or 4.
 // Work: a work-group of LOCAL items is made of teams of TEAM items (32 or 64); a team takes a tile, an
 // item one of its 16 rows in every (TEAM / 16)th block: 16 items read 64 neighbouring bytes. The parts
-// of a row are added in local memory. Global size: LOCAL * ceil(tiles / (LOCAL / TEAM)).
+// of a row are added in local memory. Global size: LOCAL * ceil(tiles / (LOCAL / TEAM)). A row's sum
+// depends on TEAM, not on LOCAL.
 // Moves every block once; 2 flops a weight.
 
 #ifndef LOCAL

@@ -76,6 +76,16 @@ private:
     LoadProgress m_counted;
 };
 
+// One layer stands for all: their shapes are the same.
+Result<void> tune(Backend& backend, const StageWeights& stage, std::stop_token stop) {
+    if (stage.layers.empty()) return {};
+    const LayerWeights& layer = stage.layers.front();
+    const Matrix* const matrices[] = {layer.wq.get(), layer.wk.get(), layer.wv.get(),
+                                      layer.wo.get(), layer.w1.get(), layer.w3.get(),
+                                      layer.w2.get()};
+    return backend.tune(matrices, std::move(stop));
+}
+
 }  // namespace
 
 std::int64_t StageWeights::sizeBytes() const {
@@ -114,6 +124,7 @@ Result<StageWeights> loadStage(Backend& backend, const Checkpoint& checkpoint,
         QLLAMA_CHECK(loader.vector("norm.weight", stage.norm));
         QLLAMA_CHECK(loader.matrix("output.weight", stage.output));
     }
+    QLLAMA_CHECK(tune(backend, stage, std::move(stop)));
     return stage;
 }
 

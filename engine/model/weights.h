@@ -36,6 +36,7 @@ struct LoadProgress {
 using LoadProgressSink = std::function<void(const LoadProgress&)>;
 
 // Layers [firstLayer, firstLayer + layerCount); stop is polled for each tensor and within large ones.
+// The backend is tuned for them afterwards.
 Result<StageWeights> loadStage(Backend& backend, const Checkpoint& checkpoint,
                                const LlamaConfig& config, Precision precision,
                                std::int64_t firstLayer, std::int64_t layerCount,

@@ -109,6 +109,9 @@ void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedMo
     info.weightBytes = transformer.weightBytes();
     info.kvCacheBytes = transformer.kvCacheBytes();
     info.bytesPerToken = transformer.bytesPerToken();
+    for (const auto& backend : model.backends)
+        for (std::string& outcome : backend->tuning())
+            info.tuning.push_back(std::move(outcome));
     info.notes = checkpoint.notes;
     info.notes.insert(info.notes.end(), info.placement.notes.begin(), info.placement.notes.end());
 }

@@ -59,6 +59,7 @@ struct ModelInfo {
     std::int64_t bytesPerToken = 0;
     double loadMs = 0;
     std::vector<std::string> notes;
+    std::vector<std::string> tuning;  // Backend::tuning() of each device
 };
 
 // Member order is destruction order reversed: the transformer goes before the backends it borrows.

@@ -51,7 +51,8 @@ void JsonReporter::modelReady(const ModelInfo& model, std::uint64_t seed) {
                             .add("load_ms", rounded(model.loadMs))
                             .add("seed", seed)
                             .add("placement", placementObjects(model.placement))
-                            .add("notes", model.notes)));
+                            .add("notes", model.notes)
+                            .add("tuning", model.tuning)));
 }
 
 void JsonReporter::promptDone(const PromptStatistics& statistics) {

@@ -3,6 +3,7 @@
 #include <QString>
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "gui/terminal/placement_text.h"
 #include "gui/terminal/reporter.h"
@@ -90,6 +91,7 @@ void PlainReporter::loadProgress(const LoadProgress& progress) {
 void PlainReporter::modelReady(const ModelInfo& model, std::uint64_t) {
     m_progress.erase();
     m_model = describe(model);
+    m_tuning = model.tuning;
     if (m_style.quiet) return;
     for (const std::string& note : model.notes)
         printError("Note: " + note);
@@ -119,6 +121,8 @@ void PlainReporter::done(const GenerationResult& result) {
 void PlainReporter::profiled(const std::string& device, std::span<const KernelTiming> timings) {
     m_progress.erase();
     endLine();
+    for (const std::string& outcome : std::exchange(m_tuning, {}))
+        printError(outcome);
     double total = 0;
     for (const KernelTiming& timing : timings)
         total += timing.ms;

@@ -84,7 +84,8 @@ private:
     PlainStyle m_style;
     ProgressLine m_progress;
     bool m_printed = false;
-    std::string m_model;  // how the statistics name it
+    std::string m_model;                // how the statistics name it
+    std::vector<std::string> m_tuning;  // said with the first profile
 };
 
 }  // namespace qllama

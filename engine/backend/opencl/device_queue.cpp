@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "engine/backend/opencl/cache_file.h"
 #include "engine/backend/opencl/kernel_sources.h"
 #include "engine/backend/opencl/program_cache.h"
 
@@ -46,7 +47,9 @@ DeviceQueue::DeviceQueue(const FoundDevice& device, const Options& options)
     if (!itemSizes.empty())
         m_largestWorkGroup =
             std::min(m_largestWorkGroup, static_cast<std::int64_t>(itemSizes.front()));
-    m_vectorLanes = m_device.getInfo<CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT>() >= 16 ? 16 : 8;
+    m_vectorLanes = options.vectorLanes > 0 ? options.vectorLanes
+                    : m_device.getInfo<CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT>() >= 16 ? 16
+                                                                                    : 8;
 }
 
 DeviceQueue::~DeviceQueue() {
@@ -184,6 +187,31 @@ void DeviceQueue::collectTimings() {
     m_timings.clear();
     for (auto& [name, timing] : sums)
         m_timings.push_back(std::move(timing));
+}
+
+double DeviceQueue::time(const std::function<void()>& work) {
+    finish();
+    cl::CommandQueue usual = m_queue;
+    std::vector<Timed> before = std::exchange(m_timed, {});
+    const bool profile = std::exchange(m_profile, true);
+    command("preparing to measure it", [&](cl::Event*) {
+        m_queue = cl::CommandQueue(m_context, m_device, CL_QUEUE_PROFILING_ENABLE);
+    });
+    work();
+    double ms = 0;
+    command("measuring it", [&](cl::Event*) {
+        m_queue.finish();
+        for (const Timed& timed : m_timed)
+            ms += millisecondsOf(timed.event);
+    });
+    m_profile = profile;
+    m_timed = std::move(before);
+    m_queue = std::move(usual);
+    return ms;
+}
+
+std::string DeviceQueue::cacheKey() const {
+    return deviceKey(m_device);
 }
 
 std::vector<KernelTiming> DeviceQueue::takeProfile() {

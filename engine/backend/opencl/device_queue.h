@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,12 +16,10 @@
 #include "engine/backend/opencl/cl.h"
 #include "engine/backend/opencl/discovery.h"
 #include "engine/backend/opencl/fault_injection.h"
+#include "engine/backend/opencl/kernel_plans.h"
 #include "engine/backend/opencl/status.h"
 
 namespace qllama::opencl {
-
-// Which of the two forms of a kernel suits the device.
-enum class KernelForm { Cpu, Gpu };
 
 struct Kernel {
     std::string name;
@@ -38,6 +37,7 @@ public:
     struct Options {
         KernelForm form = KernelForm::Gpu;
         bool profile = false;
+        int vectorLanes = 0;  // 0: what the device says
     };
 
     // Throws cl::Error.
@@ -91,6 +91,13 @@ public:
     void fail(Error error);  // keeps it, if it is the first
     [[nodiscard]] bool failed() const { return m_failure.has_value(); }
     Result<void> takeFailure();
+
+    // How long the commands that `work` launches take the device, in ms, by events of a queue of
+    // their own. They do not show in the profile. Failures are kept as those of any command.
+    double time(const std::function<void()>& work);
+
+    // Names device and driver in the keys of the cache. Throws cl::Error.
+    [[nodiscard]] std::string cacheKey() const;
 
     // Sums over the launches since the last call; empty without Options::profile.
     std::vector<KernelTiming> takeProfile();

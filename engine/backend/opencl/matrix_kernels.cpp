@@ -13,10 +13,6 @@ namespace {
 constexpr std::int64_t kUploadBytes = std::int64_t{16}
                                       << 20;  // between two looks at the stop token
 
-// CPU form: shares of the rows for each core, so that one that is held up does not hold up all.
-constexpr std::int64_t kGroupsPerCore = 8;
-
-constexpr std::int64_t kTileOfItem = 4;      // EACH in matmul_*_gpu.cl
 constexpr std::int64_t kMatvecMatrices = 3;  // that one launch takes
 
 std::int64_t largestPowerOfTwo(std::int64_t limit) {
@@ -56,10 +52,13 @@ std::vector<Segment> segmentsOf(std::span<const MatmulTask> tasks) {
 }
 
 Grid matvecGrid(const DeviceQueue& queue, const WeightKernels& kernels, std::int64_t tiles) {
+    const MatvecPlan& plan = kernels.matvecPlan;
     if (queue.form() == KernelForm::Cpu)
-        return {range(std::min(tiles, queue.computeUnits() * kGroupsPerCore)), range(1)};
-    const std::int64_t groups = (tiles + kernels.matvecTiles - 1) / kernels.matvecTiles;
-    return {range(groups * kernels.matvecLocal), range(kernels.matvecLocal)};
+        return {range(std::min(tiles, queue.computeUnits() * plan.groups)), range(1)};
+    const std::int64_t tilesOfGroup = plan.groups * plan.rows;
+    const std::int64_t groups = (tiles + tilesOfGroup - 1) / tilesOfGroup;
+    const std::int64_t items = plan.groups * kernels.limits.team;
+    return {range(groups * items), range(items)};
 }
 
 // Up to three pieces of the same format in one launch.
@@ -98,8 +97,8 @@ void launchMatmul(DeviceQueue& queue, const Segment& segment, const cl::Buffer& 
         const std::int64_t panel = 2 * queue.vectorLanes();
         grid = {range((rows + panel - 1) / panel), range(1)};
     } else {
-        const std::int64_t side = kernels.matmulSide;
-        const std::int64_t tile = side * kTileOfItem;
+        const std::int64_t side = kernels.matmulPlan.side;
+        const std::int64_t tile = side * kernels.matmulPlan.each;
         grid = {range((rows + tile - 1) / tile * side, (n + tile - 1) / tile * side),
                 range(side, side)};
     }
@@ -148,36 +147,62 @@ Result<void> upload(DeviceQueue& queue, const WeightFormat& format, const Catalo
     return queue.takeFailure();
 }
 
-std::string formSuffix(KernelForm form) {
-    return form == KernelForm::Cpu ? "_cpu" : "_gpu";
+std::string fileOf(const char* product, const WeightKernels& kernels) {
+    return product + std::string(kernels.format->family) +
+           (kernels.limits.form == KernelForm::Cpu ? "_cpu" : "_gpu");
+}
+
+PlanLimits limitsOf(const DeviceQueue& queue, const WeightFormat& format) {
+    PlanLimits limits{.form = queue.form(),
+                      .tileRows = format.tileRows,
+                      .lanes = queue.vectorLanes(),
+                      .largestWorkGroup = queue.largestWorkGroup()};
+    // A team is what the hardware runs in step, 32 or 64; a work-group holds a few of them.
+    limits.team =
+        std::min(largestPowerOfTwo(queue.largestWorkGroup()),
+                 std::clamp<std::int64_t>(largestPowerOfTwo(queue.groupMultiple()), 32, 64));
+    return limits;
 }
 
 }  // namespace
+
+std::string matvecFile(const WeightKernels& kernels) {
+    return fileOf("matvec_", kernels);
+}
+
+std::string matmulFile(const WeightKernels& kernels) {
+    return fileOf("matmul_", kernels);
+}
+
+Result<void> usePlan(DeviceQueue& queue, const MatvecPlan& plan, WeightKernels& kernels) {
+    const std::string options = optionsOf(plan, kernels.limits);
+    if (kernels.matvec.name.empty() || options != optionsOf(kernels.matvecPlan, kernels.limits)) {
+        QLLAMA_TRY(kernels.matvec, queue.kernel(matvecFile(kernels), "matvec",
+                                                std::string(kernels.format->options) + options));
+    }
+    kernels.matvecPlan = plan;
+    return {};
+}
+
+Result<void> usePlan(DeviceQueue& queue, const MatmulPlan& plan, WeightKernels& kernels) {
+    const std::string options = optionsOf(plan, kernels.limits);
+    if (kernels.matmul.name.empty() || options != optionsOf(kernels.matmulPlan, kernels.limits)) {
+        QLLAMA_TRY(kernels.matmul, queue.kernel(matmulFile(kernels), "matmul",
+                                                std::string(kernels.format->options) + options));
+    }
+    kernels.matmulPlan = plan;
+    return {};
+}
 
 Result<std::unique_ptr<WeightKernels>> compileWeightKernels(DeviceQueue& queue,
                                                             const WeightFormat& format) {
     auto kernels = std::make_unique<WeightKernels>();
     kernels->format = &format;
-    const std::string family(format.family);
-    const std::string options(format.options);
-    const std::string suffix = formSuffix(queue.form());
-    QLLAMA_TRY(kernels->embed, queue.kernel("embed_" + family, "embed", options));
-    // A team is what the hardware runs in step, 32 or 64; a work-group holds a few of them.
-    const std::int64_t team =
-        std::min(largestPowerOfTwo(queue.largestWorkGroup()),
-                 std::clamp<std::int64_t>(largestPowerOfTwo(queue.groupMultiple()), 32, 64));
-    kernels->matvecLocal = std::min(largestPowerOfTwo(queue.largestWorkGroup()), 4 * team);
-    kernels->matvecTiles = kernels->matvecLocal / team * format.tilesOfTeam;
-    QLLAMA_TRY(kernels->matvec,
-               queue.kernel("matvec_" + family + suffix, "matvec",
-                            options + " -DLOCAL=" + std::to_string(kernels->matvecLocal) +
-                                " -DTEAM=" + std::to_string(team)));
-    kernels->matmulSide = queue.largestWorkGroup() >= 256  ? 16
-                          : queue.largestWorkGroup() >= 64 ? 8
-                                                           : 1;
-    QLLAMA_TRY(kernels->matmul,
-               queue.kernel("matmul_" + family + suffix, "matmul",
-                            options + " -DSIDE=" + std::to_string(kernels->matmulSide)));
+    QLLAMA_TRY(kernels->embed, queue.kernel("embed_" + std::string(format.family), "embed",
+                                            std::string(format.options)));
+    kernels->limits = limitsOf(queue, format);
+    QLLAMA_CHECK(usePlan(queue, matvecPlans(kernels->limits).front(), *kernels));
+    QLLAMA_CHECK(usePlan(queue, matmulPlans(kernels->limits).front(), *kernels));
     return kernels;
 }
 

@@ -3,7 +3,9 @@
 
 #include <memory>
 #include <span>
+#include <string>
 
+#include "engine/backend/opencl/kernel_plans.h"
 #include "engine/backend/opencl/opencl_memory.h"
 #include "engine/backend/opencl/weight_format.h"
 
@@ -12,16 +14,25 @@ namespace qllama::opencl {
 // Compiled for one weight format.
 struct WeightKernels {
     const WeightFormat* format = nullptr;
+    PlanLimits limits;
+    MatvecPlan matvecPlan;
+    MatmulPlan matmulPlan;
     Kernel embed;
     Kernel matvec;
     Kernel matmul;
-    std::int64_t matvecLocal = 1;  // items of a work-group, and tiles that it computes
-    std::int64_t matvecTiles = 1;
-    std::int64_t matmulSide = 0;  // GPU form: items along each side of a work-group
 };
 
+// With the first of the plans for each product.
 Result<std::unique_ptr<WeightKernels>> compileWeightKernels(DeviceQueue& queue,
                                                             const WeightFormat& format);
+
+// Puts another plan into effect; on failure the kernels are as they were.
+Result<void> usePlan(DeviceQueue& queue, const MatvecPlan& plan, WeightKernels& kernels);
+Result<void> usePlan(DeviceQueue& queue, const MatmulPlan& plan, WeightKernels& kernels);
+
+// The names of the kernel files of the two products.
+std::string matvecFile(const WeightKernels& kernels);
+std::string matmulFile(const WeightKernels& kernels);
 
 // Uploads the tensor in pieces; stop is polled between blocks of rows.
 Result<std::unique_ptr<Matrix>> loadMatrix(DeviceQueue& queue, WeightKernels& kernels,

@@ -6,6 +6,7 @@
 #include "engine/backend/opencl/attention_kernels.h"
 #include "engine/backend/opencl/elementwise_kernels.h"
 #include "engine/backend/opencl/matrix_kernels.h"
+#include "engine/backend/opencl/tuning.h"
 
 namespace qllama::opencl {
 namespace {
@@ -34,8 +35,10 @@ KernelForm formFor(const cl::Device& device, FormChoice choice) {
 class OpenClBackend final : public Backend {
 public:
     // Throws cl::Error.
-    OpenClBackend(const FoundDevice& device, const DeviceQueue::Options& options)
-        : m_queue(device, options) {}
+    OpenClBackend(const FoundDevice& device, const OpenClOptions& options)
+        : m_options(options),
+          m_queue(device,
+                  {.form = formFor(device.device, options.form), .profile = options.profile}) {}
 
     Result<void> compile() {
         QLLAMA_TRY(m_elementwise, ElementwiseKernels::compile(m_queue));
@@ -134,11 +137,38 @@ public:
 
     std::vector<KernelTiming> takeProfile() override { return m_queue.takeProfile(); }
 
+    Result<void> tune(std::span<const Matrix* const> matrices, std::stop_token stop) override {
+        m_tuning.clear();
+        if (m_options.plan) return {};
+        for (const auto& kernels : m_weightKernels) {
+            const ClMatrix* largest = nullptr;
+            for (const Matrix* entry : matrices) {
+                const auto* matrix = static_cast<const ClMatrix*>(entry);
+                if (&matrix->kernels() == kernels.get() &&
+                    (largest == nullptr || matrix->sizeBytes() > largest->sizeBytes()))
+                    largest = matrix;
+            }
+            if (largest == nullptr || largest->rows() * largest->columns() < m_options.tunedWeights)
+                continue;
+            QLLAMA_TRY(std::string outcome, opencl::tune(m_queue, *kernels, *largest, stop));
+            m_tuning.push_back(std::move(outcome));
+        }
+        return {};
+    }
+
+    [[nodiscard]] std::vector<std::string> tuning() const override { return m_tuning; }
+
 private:
     Result<WeightKernels*> kernelsFor(const WeightFormat& format) {
         for (const auto& kernels : m_weightKernels)
             if (kernels->format == &format) return kernels.get();
         QLLAMA_TRY(auto kernels, compileWeightKernels(m_queue, format));
+        if (m_options.plan) {
+            const auto matvec = matvecPlans(kernels->limits);
+            const auto matmul = matmulPlans(kernels->limits);
+            QLLAMA_CHECK(usePlan(m_queue, matvec[*m_options.plan % matvec.size()], *kernels));
+            QLLAMA_CHECK(usePlan(m_queue, matmul[*m_options.plan % matmul.size()], *kernels));
+        }
         m_weightKernels.push_back(std::move(kernels));
         return m_weightKernels.back().get();
     }
@@ -155,7 +185,9 @@ private:
         return true;
     }
 
+    OpenClOptions m_options;
     DeviceQueue m_queue;
+    std::vector<std::string> m_tuning;
     ElementwiseKernels m_elementwise;
     std::vector<std::unique_ptr<WeightKernels>> m_weightKernels;  // one a format in use
     std::unique_ptr<AttentionKernels> m_attention;                // of the last cache created
@@ -197,9 +229,7 @@ Result<std::unique_ptr<Backend>> createOpenClBackend(const std::string& deviceId
     if (device == found.devices.end()) return unknownDevice(deviceId, found);
     if (options.largestAllocation > 0) device->info.maxAllocationBytes = options.largestAllocation;
     try {
-        auto backend = std::make_unique<OpenClBackend>(
-            *device, DeviceQueue::Options{.form = formFor(device->device, options.form),
-                                          .profile = options.profile});
+        auto backend = std::make_unique<OpenClBackend>(*device, options);
         QLLAMA_CHECK(backend->compile());
         return std::unique_ptr<Backend>(std::move(backend));
     } catch (const cl::Error& problem) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/backend/backend.h"
@@ -20,6 +21,11 @@ struct OpenClOptions {
     bool profile = false;
     // Tests: treat the device's largest allocation as this much (0: as it is).
     std::int64_t largestAllocation = 0;
+    int vectorLanes = 0;  // tests: 8 or 16, whatever the device's vectors hold
+    // Tests: the plans of that number (kernel_plans.h, counted round) instead of the best ones.
+    std::optional<std::size_t> plan = {};
+    // Weights of a matrix from which on tune() measures: below, starting a kernel is most of its time.
+    std::int64_t tunedWeights = std::int64_t{1} << 20;
 };
 
 // Compiles the kernels or finds them in the cache. Fails with Device.

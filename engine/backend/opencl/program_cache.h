@@ -1,5 +1,4 @@
-// Compiled kernels, kept in $XDG_CACHE_HOME/qllama/opencl (else ~/.cache/qllama/opencl) so that a
-// second start compiles nothing.
+// Compiled kernels, kept between runs (cache_file.h) so that a second start compiles nothing.
 #pragma once
 
 #include <string>
@@ -10,11 +9,8 @@
 
 namespace qllama::opencl {
 
-// One file of the cache: a line that names the format, then the key (everything that the binary
-// depends on: device, driver, options, source), the binary, and a checksum over both. A file that is
-// not exactly that, or that the driver refuses, is compiled anew and replaced. Files are written
-// under another name and renamed, so that two programs may share the folder. Failing to write is no
-// failure: the next start compiles again.
+// A binary depends on device, driver, options and source. One that the driver refuses is compiled anew
+// and replaced.
 struct ProgramRequest {
     cl::Context context;
     cl::Device device;
@@ -29,10 +25,8 @@ struct BuiltProgram {
     bool fromCache = false;
 };
 
-// Fails with Device, and the compiler's log in the message.
+// Fails with Device, and the compiler's log in the message. Throws cl::Error where the driver does not
+// even answer.
 Result<BuiltProgram> buildProgram(const ProgramRequest& request);
-
-// "" when there is no place for it (neither XDG_CACHE_HOME nor HOME is set).
-std::string programCacheFolder();
 
 }  // namespace qllama::opencl

@@ -38,7 +38,6 @@ constexpr WeightFormat floatFormat(std::string_view name, std::string_view optio
             .family = "float",
             .options = options,
             .tileRows = 1,
-            .tilesOfTeam = 2,  // ROWS in matvec_float_gpu.cl
             .tileBytes = floatRowBytes<kType>,
             .packTile = packFloatRow<kType>,
             .isStoredSo = isStoredAsFloat<kType>};
@@ -77,7 +76,6 @@ constexpr WeightFormat quantFormatRow(std::string_view name, std::string_view op
             .family = "tiles",
             .options = options,
             .tileRows = kTileRows,
-            .tilesOfTeam = 1,
             .tileBytes = quantTileBytes<kFormat>,
             .packTile = packQuantTile<kFormat>,
             .isStoredSo = [](const CatalogTensor&) { return false; }};

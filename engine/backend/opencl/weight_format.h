@@ -20,7 +20,6 @@ struct WeightFormat {
     std::string_view family;
     std::string_view options;  // for compiling them
     std::int64_t tileRows;  // rows that are stored together; a matrix is a sequence of such tiles
-    std::int64_t tilesOfTeam;  // that one team of the GPU form's matvec takes
     std::int64_t (*tileBytes)(std::int64_t columns);
     // Puts the rows of one tile into `target` [tileBytes]; `wide` is scratch.
     void (*packTile)(const CatalogTensor& tensor, std::int64_t tile, std::byte* target,

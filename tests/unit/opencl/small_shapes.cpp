@@ -1,6 +1,9 @@
 // Every kernel once in both forms, on shapes small enough for a simulator that checks each memory
-// access (Oclgrind); of one form with the argument cpu or gpu. Says what is wrong and exits with 1 where a result is off.
+// access (Oclgrind), the products with every plan; of one form with the argument cpu or gpu. Says what
+// is wrong and exits with 1 where a result is off.
 #include <cstdio>
+#include <initializer_list>
+#include <string_view>
 
 #include "engine/backend/opencl/opencl_backend.h"
 #include "engine/backend/reference/reference_backend.h"
@@ -22,10 +25,10 @@ void expectClose(const char* what, const std::vector<float>& got, const std::vec
     ++failures;
 }
 
-void checkMatmul(Backend& backend, Backend& reference) {
+void checkMatmul(Backend& backend, Backend& reference, std::initializer_list<DType> dtypes) {
     constexpr std::int64_t kRows = 21;
     constexpr std::int64_t kColumns = 43;
-    for (const DType dtype : {DType::F16, DType::BF16, DType::F32})
+    for (const DType dtype : dtypes)
         for (const std::int64_t n : {1, 2, 7}) {
             const auto weights =
                 tensorOf("w", {kRows, kColumns}, dtype, randomValues(kRows * kColumns, 11, 1.0F));
@@ -79,19 +82,26 @@ std::vector<float> elementwise(Backend& backend) {
 
 int main(int argc, char** argv) {
     const std::string_view only = argc > 1 ? argv[1] : "";
+    constexpr std::size_t kMostPlans = 4;  // of kernel_plans.cpp
     const auto reference = createReferenceBackend();
-    for (const auto form : {opencl::FormChoice::Cpu, opencl::FormChoice::Gpu}) {
-        if (!only.empty() && only != (form == opencl::FormChoice::Cpu ? "cpu" : "gpu")) continue;
-        auto backend = opencl::createOpenClBackend("opencl:0", {.form = form});
-        if (!backend.ok()) {
-            std::fprintf(stderr, "%s\n", backend.error().text().c_str());
-            return 1;
+    for (const auto form : {opencl::FormChoice::Cpu, opencl::FormChoice::Gpu})
+        for (std::size_t plan = 0; plan < kMostPlans; ++plan) {
+            if (!only.empty() && only != (form == opencl::FormChoice::Cpu ? "cpu" : "gpu"))
+                continue;
+            auto backend = opencl::createOpenClBackend("opencl:0", {.form = form, .plan = plan});
+            if (!backend.ok()) {
+                std::fprintf(stderr, "%s\n", backend.error().text().c_str());
+                return 1;
+            }
+            Backend& device = *backend.value();
+            checkQuantisedMatmul(device, *reference);
+            if (plan > 0) {
+                checkMatmul(device, *reference, {DType::F16});
+                continue;
+            }
+            checkMatmul(device, *reference, {DType::F16, DType::BF16, DType::F32});
+            checkAttention(device, *reference);
+            expectClose("elementwise", elementwise(device), elementwise(*reference), 64.0F * kUnit);
         }
-        checkMatmul(*backend.value(), *reference);
-        checkQuantisedMatmul(*backend.value(), *reference);
-        checkAttention(*backend.value(), *reference);
-        expectClose("elementwise", elementwise(*backend.value()), elementwise(*reference),
-                    64.0F * kUnit);
-    }
     return failures == 0 ? 0 : 1;
 }

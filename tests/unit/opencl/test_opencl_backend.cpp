@@ -4,9 +4,9 @@
 #include <QtTest>
 #include <fstream>
 
+#include "engine/backend/opencl/cache_file.h"
 #include "engine/backend/opencl/fault_injection.h"
 #include "engine/backend/opencl/opencl_backend.h"
-#include "engine/backend/opencl/program_cache.h"
 #include "engine/backend/reference/reference_backend.h"
 #include "tests/support/backends.h"
 
@@ -479,7 +479,7 @@ void TestOpenClBackend::damagedCacheIsCompiledAgain() {
     qputenv("XDG_CACHE_HOME", cache.path().toUtf8());
     const auto restore = qScopeGuard([&] { qputenv("XDG_CACHE_HOME", usual); });
     const Target& target = m_targets.front();
-    const std::filesystem::path folder = opencl::programCacheFolder();
+    const std::filesystem::path folder = opencl::cacheFolder();
     QVERIFY(folder.string().starts_with(cache.path().toStdString()));
     QVERIFY(open(target));
     const auto file = onlyFileIn(folder, "swiglu-");
