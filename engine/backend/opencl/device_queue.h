@@ -92,8 +92,9 @@ public:
     [[nodiscard]] bool failed() const { return m_failure.has_value(); }
     Result<void> takeFailure();
 
-    // How long the commands that `work` launches take the device, in ms, by events of a queue of
-    // their own. They do not show in the profile. Failures are kept as those of any command.
+    // How long the commands that `work` launches take the device, in ms: by events of a queue of their
+    // own, or by the clock where those say next to nothing. They do not show in the profile. Failures
+    // are kept as those of any command.
     double time(const std::function<void()>& work);
 
     // Names device and driver in the keys of the cache. Throws cl::Error.
