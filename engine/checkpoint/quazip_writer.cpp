@@ -11,7 +11,8 @@
 #include <cerrno>
 #include <cstring>
 #include <utility>
-#include <vector>
+
+#include "engine/common/block_writer.h"
 
 namespace qllama {
 namespace {
@@ -24,53 +25,31 @@ constexpr std::uint64_t kZip64From = 0xFFFF'FFFF;  // sizes from here on do not 
 constexpr std::size_t kWriteStep = 1U << 30;       // QuaZip counts in unsigned int
 
 // A new file that QuaZip writes to. The library goes back to a member's header when it ends the
-// member; everything else arrives in order and is gathered into large writes.
+// member; everything else arrives in order.
 class FileDevice final : public QIODevice {
 public:
-    explicit FileDevice(int descriptor) : m_descriptor(descriptor) {}
+    explicit FileDevice(int descriptor) : m_descriptor(descriptor), m_writer(descriptor) {}
     ~FileDevice() override { ::close(m_descriptor); }
 
-    [[nodiscard]] qint64 size() const override { return m_size; }
-    bool seek(qint64 position) override { return flush() && QIODevice::seek(position); }
-    bool flush() {
-        const bool written = writeAll(m_pending.data(), m_pending.size(), m_pendingAt);
-        m_pending.clear();
-        return written;
-    }
-    [[nodiscard]] int errorNumber() const { return m_errorNumber; }
+    [[nodiscard]] qint64 size() const override { return static_cast<qint64>(m_writer.position()); }
+    bool flush() { return m_writer.flush(); }
+    [[nodiscard]] int errorNumber() const { return m_writer.errorNumber(); }
 
 protected:
     qint64 readData(char*, qint64) override { return -1; }
     qint64 writeData(const char* data, qint64 count) override {
-        constexpr std::size_t kBufferBytes = 1U << 20;
-        if (m_pending.empty()) m_pendingAt = pos();
-        m_pending.insert(m_pending.end(), data, data + count);
-        m_size = std::max(m_size, pos() + count);
-        if (m_pending.size() >= kBufferBytes && !flush()) return -1;
-        return count;
+        auto bytes = std::as_bytes(std::span(data, static_cast<std::size_t>(count)));
+        const auto offset = static_cast<std::uint64_t>(pos());
+        assert(offset <= m_writer.position());
+        const auto known =
+            bytes.first(std::min<std::size_t>(bytes.size(), m_writer.position() - offset));
+        if (!m_writer.overwrite(offset, known)) return -1;
+        return m_writer.append(bytes.subspan(known.size())) ? count : -1;
     }
 
 private:
-    bool writeAll(const char* data, std::size_t count, qint64 position) {
-        while (count > 0 && m_errorNumber == 0) {
-            const ssize_t done = ::pwrite(m_descriptor, data, count, position);
-            if (done < 0 && errno == EINTR) continue;
-            if (done < 0) {
-                m_errorNumber = errno;
-                break;
-            }
-            data += done;
-            position += done;
-            count -= static_cast<std::size_t>(done);
-        }
-        return m_errorNumber == 0;
-    }
-
     int m_descriptor;
-    int m_errorNumber = 0;  // of the first write that failed
-    qint64 m_size = 0;
-    qint64 m_pendingAt = 0;
-    std::vector<char> m_pending;
+    BlockWriter m_writer;
 };
 
 // An extra field of kind "FB" filled with 'Z', as torch pads; readers skip kinds they do not know.

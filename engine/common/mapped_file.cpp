@@ -55,6 +55,10 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem
         return error;
     }
     ::close(descriptor);
+#ifdef MADV_HUGEPAGE
+    // What is not in memory yet then comes in huge pages, where the file system can (see BlockWriter).
+    ::madvise(data, size, MADV_HUGEPAGE);
+#endif
     return std::shared_ptr<const MappedFile>(
         new MappedFile(path, static_cast<const std::byte*>(data), size));
 }

@@ -169,38 +169,24 @@ void WeightCache::beginFile() {
     }
     m_temporary = name;
     ::flock(m_descriptor, LOCK_EX | LOCK_NB);
+    m_writer.emplace(m_descriptor).appendZeros(kCachePage);  // the header's place
 }
 
 void WeightCache::keep(std::string_view name, const QuantizedMatrix& matrix) {
     const bool isKept = std::any_of(m_index.matrices.begin(), m_index.matrices.end(),
                                     [&](const CachedMatrix& kept) { return kept.name == name; });
     if (m_descriptor < 0 || isKept) return;
-    CachedMatrix cached{std::string(name), matrix.format, matrix.rows, matrix.columns, m_end, 0};
+    CachedMatrix cached{std::string(name), matrix.format,        matrix.rows,
+                        matrix.columns,    m_writer->position(), 0};
     std::vector<std::uint64_t> sums;
     for (const auto chunk : checksumChunks(matrix)) {
         sums.push_back(contentChecksum(chunk));
-        if (!write(chunk, m_end)) return;
-        m_end += chunk.size();
+        m_writer->append(chunk);
     }
-    m_end = (m_end + kCachePage - 1) / kCachePage * kCachePage;
+    m_writer->appendZeros((kCachePage - m_writer->position() % kCachePage) % kCachePage);
+    if (m_writer->errorNumber() != 0) return giveUp(std::strerror(m_writer->errorNumber()));
     cached.checksum = joinChecksums(sums);
     m_index.matrices.push_back(std::move(cached));
-}
-
-bool WeightCache::write(std::span<const std::byte> bytes, std::uint64_t offset) {
-    while (!bytes.empty()) {
-        const ssize_t count =
-            ::pwrite(m_descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) {
-            addWriteNote(std::strerror(errno));
-            giveUp();
-            return false;
-        }
-        offset += static_cast<std::uint64_t>(count);
-        bytes = bytes.subspan(static_cast<std::size_t>(count));
-    }
-    return true;
 }
 
 void WeightCache::finish() {
@@ -213,15 +199,18 @@ void WeightCache::finish() {
     }
     const std::string index = encodeCacheIndex(m_index);
     const auto indexBytes = std::as_bytes(std::span(index));
-    const std::string header = encodeCacheHeader(m_index, m_end, indexBytes);
-    if (!write(indexBytes, m_end) || !write(std::as_bytes(std::span(header)), 0)) return;
+    const std::string header = encodeCacheHeader(m_index, m_writer->position(), indexBytes);
+    m_writer->append(indexBytes);
+    m_writer->overwrite(0, std::as_bytes(std::span(header)));
+    if (!m_writer->flush()) return giveUp(std::strerror(m_writer->errorNumber()));
     fs::rename(m_temporary, m_path, failed);
-    if (failed) {
-        addWriteNote(failed.message());
-        giveUp();
-        return;
-    }
+    if (failed) return giveUp(failed.message());
     ::close(std::exchange(m_descriptor, -1));
+}
+
+void WeightCache::giveUp(const std::string& why) {
+    addWriteNote(why);
+    giveUp();
 }
 
 void WeightCache::giveUp() {

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "engine/common/block_writer.h"
 #include "engine/common/mapped_file.h"
 #include "engine/common/result.h"
 #include "engine/quant/quantized_store.h"
@@ -54,7 +56,7 @@ private:
     Result<bool> isUndamaged(const CacheIndex& index, const MappedFile& file,
                              const std::stop_token& stop) const;
     void beginFile();
-    bool write(std::span<const std::byte> bytes, std::uint64_t offset);
+    void giveUp(const std::string& why);
     void giveUp();
     void addWriteNote(const std::string& why);
 
@@ -69,7 +71,7 @@ private:
     // Writing:
     std::filesystem::path m_temporary;
     int m_descriptor = -1;
-    std::uint64_t m_end = kCachePage;
+    std::optional<BlockWriter> m_writer;  // to m_descriptor
 };
 
 // $XDG_CACHE_HOME/qllama/weights, else ~/.cache/qllama/weights; empty when neither is known.
