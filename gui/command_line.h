@@ -49,6 +49,7 @@ struct CommandLine {
     std::optional<Precision> referencePrecision;
     bool hasPrompt = false;                           // --prompt was given, perhaps empty
     std::optional<std::filesystem::path> promptFile;  // "-" is standard input; see prompt_file.h
+    std::optional<std::string> cpuTarget;  // the instruction set, instead of the best one
     std::optional<std::filesystem::path> inspectPath;
     std::optional<std::filesystem::path> logitsPath;
     bool json = false;

@@ -240,6 +240,19 @@ void addTerminalOptions(Options& options) {
                        }});
 }
 
+void addCpuTargetOption(Options& options) {
+    options.push_back({.names = {"--cpu-target"},
+                       .valueName = "NAME",
+                       .group = kTerminalGroup,
+                       .help = "Compute with a lower instruction set than the processor's best; "
+                               "--list-devices names those there are.",
+                       .terminalOnly = true,
+                       .apply = [](CommandLine& line, const std::string& value) {
+                           line.cpuTarget = value;
+                           return "";
+                       }});
+}
+
 void addInformationOptions(Options& options) {
     options.push_back({.names = {"--inspect"},
                        .valueName = "PATH",
@@ -284,6 +297,7 @@ std::span<const CommandLineOption> commandLineOptions() {
         addPromptOptions(made);
         addSamplingOptions(made);
         addTerminalOptions(made);
+        addCpuTargetOption(made);
         addMeasurementOptions(made);
         addInformationOptions(made);
         return made;

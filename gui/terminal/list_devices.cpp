@@ -68,7 +68,9 @@ std::string halfText(const DeviceInfo& device) {
 
 TextRow deviceRow(const DeviceInfo& device) {
     std::string details = device.platform;
-    if (!device.simdTarget.empty()) details += ", " + device.simdTarget;
+    for (std::size_t i = 0; i < device.simdTargetsFound.size(); ++i)
+        details += (i == 0 ? ", " : i == 1 ? " (also " : ", ") + device.simdTargetsFound[i];
+    if (device.simdTargetsFound.size() > 1) details += ")";
     if (!device.driver.empty()) details += ", driver " + device.driver;
     if (device.isHostProcessor && device.id != "cpu") details += ", the processor itself";
     return {

@@ -1,5 +1,6 @@
 #include "gui/terminal/terminal.h"
 
+#include "engine/backend/device.h"
 #include "gui/command_line.h"
 #include "gui/terminal/benchmark.h"
 #include "gui/terminal/describe.h"
@@ -22,9 +23,8 @@ int printText(const std::string& text) {
     return output.problem().empty() ? kExitDone : kExitFailed;
 }
 
-int refuse(const ParsedCommandLine& parsed) {
-    const std::string message = parsed.usageError.toStdString();
-    if (parsed.json) printText(jsonErrorLine(message));
+int refuse(const std::string& message, bool json) {
+    if (json) printText(jsonErrorLine(message));
     printError(message);
     return kExitUsage;
 }
@@ -34,8 +34,11 @@ int refuse(const ParsedCommandLine& parsed) {
 int runTerminal(int argc, char** argv) {
     const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
     const ParsedCommandLine parsed = parseCommandLine(arguments);
-    if (!parsed.commandLine) return refuse(parsed);
+    if (!parsed.commandLine) return refuse(parsed.usageError.toStdString(), parsed.json);
     const CommandLine& commandLine = *parsed.commandLine;
+    if (commandLine.cpuTarget)
+        if (const auto forced = forceCpuTarget(*commandLine.cpuTarget); !forced.ok())
+            return refuse(forced.error().message, parsed.json);
     switch (commandLine.action) {
         case TerminalAction::Generate:
             return runGenerate(commandLine);

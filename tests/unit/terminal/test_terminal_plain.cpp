@@ -58,6 +58,7 @@ private slots:
     void version();
     void help();
     void devices();
+    void instructionSetIsChosen();
     void inspection();
     void inspectionAsJson();
     void inspectionOfNothing();
@@ -218,6 +219,30 @@ void TestTerminalPlain::devices() {
     QCOMPARE(cpu["id"].toString(), QString("cpu"));
     QVERIFY(cpu["compute_units"].toInt() > 0);
     QVERIFY(!cpu["name"].toString().isEmpty());
+}
+
+void TestTerminalPlain::instructionSetIsChosen() {
+    const auto processor = [](const QStringList& more) {
+        const ProgramRun run = runProgram(QStringList{"--list-devices", "--json"} + more);
+        const QJsonObject list = jsonLines(run.out).first();
+        return list["devices"].toArray().first().toObject();
+    };
+    const QJsonArray found = processor({})["simd_targets_found"].toArray();
+    QVERIFY(!found.isEmpty());
+    const QString lowest = found.last().toString();
+    QCOMPARE(processor({"--cpu-target", lowest})["simd_target"].toString(), lowest);
+    const ProgramRun list = runProgram({"--list-devices"});
+    for (const QJsonValue& name : found)
+        QVERIFY2(list.out.contains(name.toString().toUtf8()), list.out.constData());
+    const QStringList generate = {"--headless",    "--prompt", "Once",         "--quiet",
+                                  "--temperature", "0",        "--max-tokens", "8"};
+    const ProgramRun run = runProgram(generate + QStringList{"--cpu-target", lowest});
+    QCOMPARE(run.exitCode, 0);
+    QCOMPARE(run.out, runProgram(generate).out);
+    const ProgramRun wrong = runProgram(generate + QStringList{"--cpu-target", "AVX9"});
+    QCOMPARE(wrong.exitCode, 2);
+    QVERIFY2(wrong.err.contains("AVX9") && wrong.err.contains(lowest.toUtf8()),
+             wrong.err.constData());
 }
 
 void TestTerminalPlain::inspection() {
