@@ -6,12 +6,23 @@
 #include "engine/backend/cpu/cpu_backend.h"
 
 namespace qllama {
+namespace {
+
+// Targets are bits, the best one the lowest; only those compiled into the kernels count.
+std::int64_t usableTargets() {
+    const std::int64_t targets = hwy::SupportedTargets();
+    // Highway 1.0 asks the processor anew each time, and chooses the best one whatever is disabled.
+    hwy::GetChosenTarget().Update(targets);
+    return targets & HWY_TARGETS;
+}
+
+}  // namespace
+
 namespace cpu {
 
 std::vector<std::string> simdTargetsFound() {
     std::vector<std::string> names;
-    // Targets are bits, the best one the lowest; only those compiled into the kernels count.
-    for (std::int64_t left = hwy::SupportedTargets() & HWY_TARGETS; left != 0; left &= left - 1)
+    for (std::int64_t left = usableTargets(); left != 0; left &= left - 1)
         names.emplace_back(hwy::TargetName(left & -left));
     return names;
 }
@@ -20,12 +31,13 @@ std::vector<std::string> simdTargetsFound() {
 
 Result<void> forceCpuTarget(const std::string& name) {
     hwy::DisableTargets(0);
-    const std::int64_t usable = hwy::SupportedTargets() & HWY_TARGETS;
+    const std::int64_t usable = usableTargets();
     std::string known;
     for (std::int64_t left = usable; left != 0; left &= left - 1) {
         const std::int64_t target = left & -left;
         if (name == hwy::TargetName(target)) {
             hwy::DisableTargets(target - 1);  // everything better
+            usableTargets();
             return {};
         }
         known += (known.empty() ? "" : ", ") + std::string(hwy::TargetName(target));
