@@ -8,7 +8,8 @@
 namespace qllama {
 namespace {
 
-// Targets are bits, the best one the lowest; only those compiled into the kernels count.
+// Targets are bits, the best one the lowest; only those compiled into some kernel count: a kernel
+// without AVX3_DL runs as AVX3 where that is chosen.
 std::int64_t usableTargets() {
     const std::int64_t targets = hwy::SupportedTargets();
     // Highway 1.0 asks the processor anew each time, and chooses the best one whatever is disabled.

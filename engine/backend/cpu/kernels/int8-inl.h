@@ -64,14 +64,39 @@ HWY_INLINE Ints SumPairs(Words w) {
 #endif
 }
 
-// Signed weights within -127 .. 127, and their sizes, made once for many activations.
+// Products of signed weights with signed activations, both within -127 .. 127, where each instruction
+// multiplies unsigned by signed. What is made of the weights is made once for many activations.
+#if HWY_TARGET == HWY_AVX3_DL
+
+// The weights raised by 128, which is inverting their top bits. A sum starts at what that adds to it.
+struct SignedWeights {
+    Bytes raised;
+};
+
+HWY_INLINE SignedWeights PrepareSigned(Bytes weights) {
+    return {hn::Xor(weights, hn::Set(ByteTag(), 128))};
+}
+
+// Where the sum over a block begins; *start is -128 times the sum of its activations.
+HWY_INLINE Ints StartSigned(const std::int32_t* start) {
+    return hn::Set(IntTag(), *start);
+}
+
+// sum + the products of four weights of each row with four activations.
+HWY_INLINE Ints AddSignedGroup(Ints sum, const SignedWeights& w, Bytes activations) {
+    return Ints{_mm512_dpbusd_epi32(sum.raw, w.raised.raw, activations.raw)};
+}
+
+#else
+
+// The sizes of the weights are multiplied with the activations that have taken over their signs.
 struct SignedWeights {
     Bytes weights;
     Bytes sizes;
 };
 
-HWY_INLINE SignedWeights SplitSigns(Bytes weights) {
-#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3
+HWY_INLINE SignedWeights PrepareSigned(Bytes weights) {
+#if HWY_TARGET == HWY_AVX3
     return {weights, Bytes{_mm512_abs_epi8(weights.raw)}};
 #elif HWY_TARGET == HWY_AVX2
     return {weights, Bytes{_mm256_abs_epi8(weights.raw)}};
@@ -80,10 +105,12 @@ HWY_INLINE SignedWeights SplitSigns(Bytes weights) {
 #endif
 }
 
-// sum + the products of four weights of each row with four signed activations, these too within
-// -127 .. 127.
+HWY_INLINE Ints StartSigned(const std::int32_t*) {
+    return hn::Zero(IntTag());
+}
+
 HWY_INLINE Ints AddSignedGroup(Ints sum, const SignedWeights& w, Bytes activations) {
-#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3
+#if HWY_TARGET == HWY_AVX3
     const auto negative = _mm512_movepi8_mask(w.weights.raw);
     const auto turned =
         _mm512_mask_sub_epi8(activations.raw, negative, _mm512_setzero_si512(), activations.raw);
@@ -92,12 +119,10 @@ HWY_INLINE Ints AddSignedGroup(Ints sum, const SignedWeights& w, Bytes activatio
 #else
     const auto turned = _mm_sign_epi8(activations.raw, w.weights.raw);
 #endif
-#if HWY_TARGET == HWY_AVX3_DL
-    return Ints{_mm512_dpbusd_epi32(sum.raw, w.sizes.raw, turned)};
-#else
     return hn::Add(sum, SumPairs(MulPairs(w.sizes, Bytes{turned})));
-#endif
 }
+
+#endif
 
 // Collects products of unsigned 4-bit weights with signed activations: eight groups stay below
 // 8 * 2 * 15 * 127 = 30480 and fit 16 bits; VNNI adds to 32 bits at once.

@@ -9,9 +9,6 @@
 
 #include "engine/tensor/dtype.h"
 
-#ifndef __clang__
-#define HWY_WANT_AVX3_DL
-#endif
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/quant_kernels.cpp"
 #include <hwy/foreach_target.h>
@@ -32,12 +29,13 @@ struct TokenBlocks {
     const std::int8_t* values;
     const float* scales;
     const float* scaledSums;
+    const std::int32_t* starts;
 };
 
 HWY_INLINE TokenBlocks BlocksOf(const QuantizedActivations& activations, std::int64_t token) {
     const std::int64_t first = token * activations.blocks;
     return {activations.values.data() + first * kBlockColumns, activations.scales.data() + first,
-            activations.scaledSums.data() + first};
+            activations.scaledSums.data() + first, activations.starts.data() + first};
 }
 
 template <QuantFormat kFormat>
@@ -48,14 +46,17 @@ constexpr std::int64_t BlockBytes() {
 #if QLLAMA_HAVE_INT8
 
 // Rows of a tile that one vector of 32-bit sums covers: 16, 8 or 4; and how many such vectors share
-// each broadcast of activations: two by four tokens are 8 sums of integers, which fit 16 registers.
+// each broadcast of activations.
 constexpr std::int64_t kVectorRows = static_cast<std::int64_t>(hn::MaxLanes(IntTag()));
 constexpr int kVectors = kVectorRows == kTileRows ? 1 : 2;
 constexpr std::int64_t kPassRows = kVectors * kVectorRows;
 constexpr std::int64_t kGroups = kBlockColumns / kGroupColumns;
 
-// Tokens that share a block's weights while those are in registers.
-constexpr int kTileTokens = 4;
+// Tokens that share a block's weights while those are in registers, and of the tiles that take what
+// is left. Two vectors by four tokens are 8 sums of integers, which fit 16 registers. AVX-512 has 32,
+// and two additions a cycle on some processors, each done after 5: fewer sums would wait.
+constexpr int kTileTokens = kVectors == 1 ? 8 : 4;
+constexpr int kSmallTileTokens = kVectors == 1 ? 4 : 1;
 
 // Keeps a sum in its register: this compiler would rather form many products first, and spill them.
 template <typename Vector>
@@ -79,13 +80,13 @@ HWY_INLINE void SumBlockQ8(const std::uint8_t* weights, const TokenBlocks* token
                            std::int64_t index, Ints (*totals)[kVectors]) {
     for (int t = 0; t < kTokens; ++t)
         for (int v = 0; v < kVectors; ++v)
-            totals[t][v] = hn::Zero(IntTag());
+            totals[t][v] = StartSigned(tokens[t].starts + index);
 #pragma GCC unroll 1
     for (std::int64_t group = 0; group < kGroups; ++group) {
         const std::int64_t column = index * kBlockColumns + group * kGroupColumns;
         SignedWeights w[kVectors];
         for (int v = 0; v < kVectors; ++v)
-            w[v] = SplitSigns(hn::LoadU(
+            w[v] = PrepareSigned(hn::LoadU(
                 ByteTag(), weights + group * kGroupBytes + v * kVectorRows * kGroupColumns));
         for (int t = 0; t < kTokens; ++t) {
             const Bytes activations = BroadcastGroup(tokens[t].values + column);
@@ -199,6 +200,7 @@ HWY_INLINE void MultiplyTile(const std::byte* tile, std::int64_t blocks, const T
 #else  // plain loops, for targets without 8-bit products
 
 constexpr int kTileTokens = 1;
+constexpr int kSmallTileTokens = 1;
 
 template <QuantFormat kFormat, int kTokens>
 void MultiplyTile(const std::byte* tile, std::int64_t blocks, const TokenBlocks* tokens,
@@ -239,6 +241,10 @@ void MultiplyTile(const std::byte* tile, std::int64_t blocks, const TokenBlocks*
 
 #endif  // QLLAMA_HAVE_INT8
 
+int TokensOfTile(std::int64_t left) {
+    return left >= kTileTokens ? kTileTokens : left >= kSmallTileTokens ? kSmallTileTokens : 1;
+}
+
 template <QuantFormat kFormat>
 void MultiplyTilesOf(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
                      const QuantizedActivations& activations, std::int64_t n, float* out,
@@ -253,11 +259,13 @@ void MultiplyTilesOf(const QuantizedMatrix& weights, std::int64_t beginTile, std
         for (std::int64_t token = 0; token < n;) {
             HWY_ALIGN float results[kTileTokens][kTileRows];
             TokenBlocks tokens[kTileTokens];
-            const int count = n - token >= kTileTokens ? kTileTokens : 1;
+            const int count = TokensOfTile(n - token);
             for (int t = 0; t < count; ++t)
                 tokens[t] = BlocksOf(activations, token + t);
             if (count == kTileTokens)
                 MultiplyTile<kFormat, kTileTokens>(bytes, blocks, tokens, factors, results);
+            else if (count == kSmallTileTokens)
+                MultiplyTile<kFormat, kSmallTileTokens>(bytes, blocks, tokens, factors, results);
             else
                 MultiplyTile<kFormat, 1>(bytes, blocks, tokens, factors, results);
             for (int t = 0; t < count; ++t, ++token) {
@@ -280,8 +288,8 @@ void MultiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::
                                          outStride, accumulate);
 }
 
-// Rounds one block of 32 activations; q = round(x / scale), scale = max |x| / 127.
-void QuantizeBlock(const float* x, std::int8_t* values, float* scale, float* scaledSum) {
+// Rounds block `index` of 32 activations; q = round(x / scale), scale = max |x| / 127.
+void QuantizeBlock(const float* x, std::int64_t index, QuantizedActivations& activations) {
     const hn::CappedTag<float, kBlockColumns> d;
     const hn::Rebind<std::int32_t, decltype(d)> ints;
     const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -294,13 +302,17 @@ void QuantizeBlock(const float* x, std::int8_t* values, float* scale, float* sca
     for (std::int64_t k = 0; k < kBlockColumns; k += lanes)
         hn::Store(hn::NearestInt(hn::Mul(hn::LoadU(d, x + k), hn::Set(d, inverse))), ints,
                   rounded + k);
+    std::int8_t* values = activations.values.data() + index * kBlockColumns;
     std::int32_t sum = 0;
     for (std::int64_t k = 0; k < kBlockColumns; ++k) {
         values[k] = static_cast<std::int8_t>(rounded[k]);
         sum += rounded[k];
     }
-    *scale = maximum / 127.0F;
-    *scaledSum = *scale * static_cast<float>(sum);
+    const float scale = maximum / 127.0F;
+    const auto block = static_cast<std::size_t>(index);
+    activations.scales[block] = scale;
+    activations.scaledSums[block] = scale * static_cast<float>(sum);
+    activations.starts[block] = -128 * sum;
 }
 
 void QuantizeRow(const float* x, std::int64_t columns, std::int64_t row,
@@ -313,8 +325,7 @@ void QuantizeRow(const float* x, std::int64_t columns, std::int64_t row,
             std::memcpy(padded, source, static_cast<std::size_t>(columns - column) * sizeof(float));
             source = padded;
         }
-        QuantizeBlock(source, activations.values.data() + index * kBlockColumns,
-                      activations.scales.data() + index, activations.scaledSums.data() + index);
+        QuantizeBlock(source, index, activations);
     }
 }
 
@@ -334,6 +345,7 @@ void resizeActivations(QuantizedActivations& activations, std::int64_t n, std::i
     activations.values.resize(blocks * kBlockColumns);
     activations.scales.resize(blocks);
     activations.scaledSums.resize(blocks);
+    activations.starts.resize(blocks);
 }
 
 void quantizeRow(const float* x, std::int64_t columns, std::int64_t row,

@@ -19,6 +19,8 @@ struct QuantizedActivations {
     std::vector<std::int8_t> values;  // [n, blocks * 32]
     std::vector<float> scales;        // [n, blocks]
     std::vector<float> scaledSums;    // [n, blocks]: scale times the sum of the block's q
+    std::vector<std::int32_t>
+        starts;  // [n, blocks]: -128 times that sum, what raised weights take off
 };
 
 // Makes room for n rows, to be filled by quantizeRow (which may run on several threads).

@@ -1,0 +1,139 @@
+// The products of quantised tiles against a plain loop over the bytes that quant_format.h describes:
+// every instruction set has to give its very bits, also where all weights and activations are as
+// large as they can be.
+#include <QtTest>
+#include <cmath>
+
+#include "engine/backend/cpu/cpu_backend.h"
+#include "engine/backend/cpu/kernels/quant_kernels.h"
+#include "engine/backend/cpu/weight_loading.h"
+#include "tests/support/tensors.h"
+
+using namespace qllama;
+using namespace qllama::test;
+
+namespace {
+
+float multiplyAdd(bool fused, float a, float b, float c) {
+    return fused ? std::fma(a, b, c) : a * b + c;
+}
+
+std::int32_t weightOf(const QuantizedMatrix& weights, const std::byte* groups, std::int64_t row,
+                      std::int64_t k) {
+    const bool isHigh = weights.format == QuantFormat::Q4 && k >= kBlockColumns / 2;
+    const std::int64_t stored = isHigh ? k - kBlockColumns / 2 : k;
+    const std::byte bits =
+        groups[stored / kGroupColumns * kGroupBytes + row * kGroupColumns + stored % kGroupColumns];
+    if (weights.format == QuantFormat::Q8) return static_cast<std::int8_t>(bits);
+    return std::to_integer<std::int32_t>(isHigh ? bits >> 4 : bits & std::byte{15});
+}
+
+float productOf(const QuantizedMatrix& weights, std::int64_t row,
+                const cpu::QuantizedActivations& activations, std::int64_t token, bool fused) {
+    const std::byte* tile = weights.tiles + row / kTileRows * weights.tileBytes();
+    const std::int64_t inTile = row % kTileRows;
+    float sum = 0;
+    float minimumSum = 0;
+    for (std::int64_t b = 0; b < activations.blocks; ++b) {
+        const std::byte* block = tile + b * infoOf(weights.format).blockBytes;
+        const auto index = static_cast<std::size_t>(token * activations.blocks + b);
+        std::int32_t total = 0;
+        for (std::int64_t k = 0; k < kBlockColumns; ++k)
+            total += weightOf(weights, block + kTileRows * 2, inTile, k) *
+                     activations.values[index * kBlockColumns + static_cast<std::size_t>(k)];
+        float scale = std::to_integer<int>(block[inTile]);
+        if (weights.format == QuantFormat::Q8) {
+            std::uint16_t half;
+            std::memcpy(&half, block + inTile * 2, sizeof half);
+            scale = halfToFloat(half);
+        } else {
+            const float minimum = static_cast<std::int8_t>(block[kTileRows + inTile]);
+            minimumSum = multiplyAdd(fused, minimum, activations.scaledSums[index], minimumSum);
+        }
+        sum = multiplyAdd(fused, scale * activations.scales[index], static_cast<float>(total), sum);
+    }
+    if (weights.format == QuantFormat::Q8) return sum;
+    return multiplyAdd(fused, weights.rowFactors[row * 2], sum,
+                       weights.rowFactors[row * 2 + 1] * minimumSum);
+}
+
+constexpr std::int64_t kRows = 39;
+constexpr std::int64_t kColumns = 5 * kBlockColumns + 7;
+
+// Rows of 1 and -1, which round to the largest steps, so that the sums grow as large as they can: the
+// signs of a block's columns take turns, are all alike, or one differs, and every second row is the
+// negative of the one before. `alike` makes those of the first three blocks alike.
+std::vector<float> extremes(std::int64_t rows, bool alike) {
+    std::vector<float> values;
+    for (std::int64_t row = 0; row < rows; ++row)
+        for (std::int64_t column = 0; column < kColumns; ++column) {
+            const std::int64_t block = column / kBlockColumns;
+            const std::int64_t kind = alike && block < 3 ? 1 : block % 3;
+            const bool turned = kind == 0 ? column % 2 == 0 : kind == 2 && column % 32 == 5;
+            values.push_back(turned == (row % 2 == 0) ? -1.0F : 1.0F);
+        }
+    return values;
+}
+
+}  // namespace
+
+class TestQuantKernels : public QObject {
+    Q_OBJECT
+
+private slots:
+    void initTestCase() { m_targets = cpu::simdTargetsFound(); }
+    void cleanup() { QVERIFY(forceCpuTarget(m_targets.front()).ok()); }
+    void productsHaveTheBitsOfThePlainLoop_data();
+    void productsHaveTheBitsOfThePlainLoop();
+
+private:
+    std::vector<std::string> m_targets;
+};
+
+void TestQuantKernels::productsHaveTheBitsOfThePlainLoop_data() {
+    QTest::addColumn<QString>("target");
+    QTest::addColumn<int>("format");
+    QTest::addColumn<int>("tokens");
+    QTest::addColumn<bool>("extreme");
+    for (const std::string& target : cpu::simdTargetsFound())
+        for (const QuantFormatInfo& info : quantFormats())
+            for (const int tokens : {1, 3, 4, 8, 13})
+                for (const bool extreme : {false, true})
+                    QTest::addRow("%s %s n=%d %s", target.c_str(), std::string(info.key).c_str(),
+                                  tokens, extreme ? "extreme" : "random")
+                        << QString::fromStdString(target) << static_cast<int>(info.format) << tokens
+                        << extreme;
+}
+
+void TestQuantKernels::productsHaveTheBitsOfThePlainLoop() {
+    QFETCH(QString, target);
+    QFETCH(int, format);
+    QFETCH(int, tokens);
+    QFETCH(bool, extreme);
+    QVERIFY(forceCpuTarget(target.toStdString()).ok());
+    const auto tensor =
+        tensorOf("w", {kRows, kColumns}, DType::F32,
+                 extreme ? extremes(kRows, false) : randomValues(kRows * kColumns, 1, 1.0F));
+    const auto x = extreme ? extremes(tokens, true) : randomValues(tokens * kColumns, 2, 1.0F);
+    ThreadPool pool(1);
+    const auto matrix = cpu::quantizeTensor(tensor, static_cast<QuantFormat>(format), pool, {});
+    QVERIFY(matrix.ok());
+    const QuantizedMatrix& weights = matrix.value();
+    cpu::QuantizedActivations activations;
+    cpu::resizeActivations(activations, tokens, kColumns);
+    for (int token = 0; token < tokens; ++token)
+        cpu::quantizeRow(x.data() + token * kColumns, kColumns, token, activations);
+
+    std::vector<float> out(static_cast<std::size_t>(tokens * kRows));
+    cpu::multiplyTiles(weights, 0, weights.tileCount(), activations, tokens, out.data(), kRows,
+                       false);
+    const bool fused = target.startsWith("AVX");
+    std::vector<float> expected;
+    for (int token = 0; token < tokens; ++token)
+        for (std::int64_t row = 0; row < kRows; ++row)
+            expected.push_back(productOf(weights, row, activations, token, fused));
+    QCOMPARE(out, expected);
+}
+
+QTEST_GUILESS_MAIN(TestQuantKernels)
+#include "test_quant_kernels.moc"
