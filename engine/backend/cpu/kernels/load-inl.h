@@ -37,27 +37,39 @@ HWY_INLINE F32Vector LoadTailAsF32(F32Tag d, const T* source, std::size_t count)
 
 // out[i] = the sum of the lanes of vectors[i], i < 8, halves folded onto each other as
 // hn::SumOfLanes folds them, so that both give the same bits.
-HWY_INLINE void SumLanesOfEight(F32Tag d, const F32Vector* vectors, float* out) {
-#if HWY_TARGET == HWY_AVX2
-    const auto fold = [d](F32Vector a, F32Vector b) HWY_ATTR {
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+HWY_INLINE void SumLanesOfEight(F32Tag, const F32Vector* vectors, float* out) {
+    const hn::CappedTag<float, 8> d;
+    using V = hn::Vec<decltype(d)>;
+    const auto narrow = [&](int i) HWY_ATTR {
+#if HWY_TARGET == HWY_AVX3
+        return hn::Add(hn::UpperHalf(d, vectors[i]), hn::LowerHalf(d, vectors[i]));
+#else
+        return vectors[i];
+#endif
+    };
+    const auto fold = [&](int i, int j) HWY_ATTR {
+        const V a = narrow(i), b = narrow(j);
         return hn::Add(hn::ConcatLowerLower(d, b, a), hn::ConcatUpperUpper(d, b, a));
     };
-    const auto interleave = [d](F32Vector a, F32Vector b) HWY_ATTR {
+    const auto interleave = [d](V a, V b) HWY_ATTR {
         return hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
     };
-    const hn::Repartition<double, F32Tag> pairs;
-    const F32Vector first = interleave(fold(vectors[0], vectors[4]), fold(vectors[1], vectors[5]));
-    const F32Vector second = interleave(fold(vectors[2], vectors[6]), fold(vectors[3], vectors[7]));
+    const hn::Repartition<double, decltype(d)> pairs;
+    const V first = interleave(fold(0, 4), fold(1, 5));
+    const V second = interleave(fold(2, 6), fold(3, 7));
     const auto a = hn::BitCast(pairs, first);
     const auto b = hn::BitCast(pairs, second);
     hn::StoreU(hn::Add(hn::BitCast(d, hn::InterleaveLower(pairs, a, b)),
                        hn::BitCast(d, hn::InterleaveUpper(pairs, a, b))),
                d, out);
+}
 #else
+HWY_INLINE void SumLanesOfEight(F32Tag d, const F32Vector* vectors, float* out) {
     for (int i = 0; i < 8; ++i)
         out[i] = hn::GetLane(hn::SumOfLanes(d, vectors[i]));
-#endif
 }
+#endif
 
 template <int kCount>
 HWY_INLINE void SumLanes(F32Tag d, const F32Vector* vectors, float* out) {
