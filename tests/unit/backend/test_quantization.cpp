@@ -193,6 +193,7 @@ void TestQuantization::productsAgreeWithPlainLoop() {
 }
 
 void TestQuantization::everyTargetGivesTheSameTiles() {
+    const auto isFused = [](const std::string& target) { return target.starts_with("AVX"); };
     const auto weights = tensorOf("w", {33, 100}, DType::F16, randomValues(3300, 9, 1.0F));
     for (const QuantFormatInfo& info : quantFormats()) {
         QVERIFY(forceCpuTarget(m_targets.front()).ok());
@@ -200,10 +201,11 @@ void TestQuantization::everyTargetGivesTheSameTiles() {
         for (const std::string& target : m_targets) {
             QVERIFY(forceCpuTarget(target).ok());
             const auto rows = dequantised(weights, info.format);
-            if (info.format == QuantFormat::Q8) QCOMPARE(rows, expected);
+            // q4: without fused multiply-add a tie may fall to the neighbouring step.
+            if (info.format == QuantFormat::Q8 || isFused(target) == isFused(m_targets.front()))
+                QCOMPARE(rows, expected);
             for (std::size_t row = 0; row < rows.size(); ++row)
                 for (std::size_t k = 0; k < rows[row].size(); ++k)
-                    // q4: without fused multiply-add a tie may fall to the neighbouring step.
                     QVERIFY(std::abs(rows[row][k] - expected[row][k]) < 0.5F);
         }
     }
