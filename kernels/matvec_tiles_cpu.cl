@@ -1,16 +1,17 @@
 // y = W x or y += W x for up to three quantised matrices that share x (decode), for CPU-like devices.
 //
 //   w0, w1, w2 [rowsN, columns]; rows 0 where there is none
-//   x          [columns]
+//   x          [columns], rounded by round_activations.cl (WIDE)
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
 // bits the factors of the 16 rows, pairs of f32, follow the blocks of their tile. BITS: 8 or 4.
+// The products of a block are summed exactly in integers, then scaled and added up in f32 block by
+// block, in order: the CPU engine's arithmetic.
 // Work: one work-group of one item takes an equal share of all tiles, so the number of work-groups is
-// the host's choice (a few for each core). The 16 rows of a tile are the lanes of the sums: a group of
-// four columns is one load, spread by shifts, and no sum crosses lanes, so that the number of groups
-// does not matter to a row's sum.
-// Moves every block once; 2 flops a weight.
+// the host's choice (a few for each core). The 16 rows of a tile are the lanes of the sums, and no sum
+// crosses lanes, so that the number of groups does not matter to a row's sum.
+// Moves every block once; 2 integer operations a weight.
 
 #if defined(FP_FAST_FMAF) || defined(__FMA__)
 #define FMA fma
@@ -23,6 +24,7 @@
 
 #define TILE_ROWS 16
 #define BLOCK_COLUMNS 32
+#define BLOCK_INTS 18  // of x
 #if BITS == 8
 #define BLOCK_BYTES 544
 #define FACTOR_BYTES 0
@@ -34,107 +36,91 @@
 // Without it sums pass through memory at each call, for each block.
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-// Column c of the four columns of 16 rows in `four`: signed bytes.
-#define SIGNED_BYTE(four, c) convert_float16(((four) << (24 - 8 * (c))) >> 24)
-
-// Halves of bytes are left where they are in the integer, which saves a shift: they are too large by
-// a power of two, and the activations are made smaller by it. Only the uppermost is moved, because it
-// would be the sign.
-#define LOW_HALF(four, c) convert_float16((four) & (15 << (8 * (c))))
-#define HIGH_HALF(four, c) \
-    convert_float16((c) == 3 ? as_int16(as_uint16(four) >> 28) : (four) & (240 << (8 * (c))))
-#define FOUR(a, b, c, d) (float16)(a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d)
-#define LOW_POWERS FOUR(1.0f, 0x1p-8f, 0x1p-16f, 0x1p-24f)
-#define HIGH_POWERS FOUR(0x1p-4f, 0x1p-12f, 0x1p-20f, 1.0f)
-
-// Sums of q x over a block, for each row; with 4 bits x comes multiplied by the powers.
-ALWAYS_INLINE float16 block_sums(__global const uchar* block, const float* x) {
-    __global const int* groups = (__global const int*)(block + 32);
-    float16 sums0 = (float16)(0.0f);
-    float16 sums1 = (float16)(0.0f);
-    float16 sums2 = (float16)(0.0f);
-    float16 sums3 = (float16)(0.0f);
-#if BITS == 8
-#pragma unroll
-    for (int g = 0; g < 8; ++g) {
-        const int16 four = vload16(g, groups);
-        sums0 = FMA(SIGNED_BYTE(four, 0), (float16)(x[4 * g]), sums0);
-        sums1 = FMA(SIGNED_BYTE(four, 1), (float16)(x[4 * g + 1]), sums1);
-        sums2 = FMA(SIGNED_BYTE(four, 2), (float16)(x[4 * g + 2]), sums2);
-        sums3 = FMA(SIGNED_BYTE(four, 3), (float16)(x[4 * g + 3]), sums3);
-    }
-#else
-#pragma unroll
-    for (int g = 0; g < 4; ++g) {
-        const int16 eight = vload16(g, groups);
-        sums0 = FMA(LOW_HALF(eight, 0), (float16)(x[4 * g]), sums0);
-        sums1 = FMA(LOW_HALF(eight, 1), (float16)(x[4 * g + 1]), sums1);
-        sums2 = FMA(LOW_HALF(eight, 2), (float16)(x[4 * g + 2]), sums2);
-        sums3 = FMA(LOW_HALF(eight, 3), (float16)(x[4 * g + 3]), sums3);
-        sums0 = FMA(HIGH_HALF(eight, 0), (float16)(x[16 + 4 * g]), sums0);
-        sums1 = FMA(HIGH_HALF(eight, 1), (float16)(x[16 + 4 * g + 1]), sums1);
-        sums2 = FMA(HIGH_HALF(eight, 2), (float16)(x[16 + 4 * g + 2]), sums2);
-        sums3 = FMA(HIGH_HALF(eight, 3), (float16)(x[16 + 4 * g + 3]), sums3);
-    }
-#endif
-    return (sums0 + sums1) + (sums2 + sums3);
+// For each row two 16-bit weights times two 16-bit activations, summed: written so that compilers
+// find the one instruction that does it.
+ALWAYS_INLINE int8 pairs_of_half(int8 w, int activations) {
+    const int16 products =
+        convert_int16(as_short16(w)) * convert_int16(as_short16((int8)(activations)));
+    return products.even + products.odd;
 }
 
-ALWAYS_INLINE float sum_of(float16 v) {
-    const float8 eight = v.lo + v.hi;
-    const float4 four = eight.lo + eight.hi;
-    return (four.x + four.y) + (four.z + four.w);
+// Adds such sums of all rows. LLVM looks for the instruction after it has brought additions into an
+// order of its own, across calls; what keeps those of each call together until then is that they go to
+// an array, by a loop over its one element, in a loop that is not unrolled.
+ALWAYS_INLINE void add_pairs(int16 w, int activations, int16* sums) {
+#pragma unroll
+    for (int i = 0; i < 1; ++i)
+        sums[i] += (int16)(pairs_of_half(w.lo, activations), pairs_of_half(w.hi, activations));
+}
+
+// Each 16 bits of v shifted.
+#define SHIFT16(v, type, shift) \
+    (int16)(as_int8(as_##type((v).lo) shift), as_int8(as_##type((v).hi) shift))
+
+// The sum of each row over a block. Bytes and halves of bytes are left where they are in their 16
+// bits where that saves a shift, and the sums, too large by a power of two, are shifted instead.
+ALWAYS_INLINE int16 block_sums(__global const uchar* block, __global const int* x) {
+    __global const int* groups = (__global const int*)(block + 32);
+    int16 sums[1] = {(int16)(0)};
+#if BITS == 8
+#pragma unroll 1
+    for (int g = 0; g < 8; ++g) {
+        const int16 four = vload16(g, groups);
+        add_pairs(SHIFT16(four, ushort16, << 8), x[2 * g], sums);
+        add_pairs(four & (int16)(0xff00ff00), x[2 * g + 1], sums);
+    }
+    return sums[0] >> 8;
+#else
+    int16 sums16[1] = {(int16)(0)};
+    int16 sums256[1] = {(int16)(0)};
+#pragma unroll 1
+    for (int g = 0; g < 4; ++g) {
+        const int16 eight = vload16(g, groups);
+        add_pairs(eight & (int16)(0x000f000f), x[2 * g], sums);
+        add_pairs(eight & (int16)(0x0f000f00), x[2 * g + 1], sums256);
+        add_pairs(eight & (int16)(0x00f000f0), x[2 * g + 8], sums16);
+        add_pairs(SHIFT16(eight, ushort16, >> 12), x[2 * g + 9], sums);
+    }
+    return sums[0] + (sums16[0] >> 4) + (sums256[0] >> 8);
+#endif
 }
 
 // The 16 rows of one tile.
-ALWAYS_INLINE float16 tile_sums(__global const uchar* tile, int columns, __global const float* x) {
-    const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
+ALWAYS_INLINE float16 tile_sums(__global const uchar* tile, int blocks, __global const int* x) {
     float16 totals = (float16)(0.0f);
 #if BITS == 4
     float16 offsets = (float16)(0.0f);
 #endif
     for (int b = 0; b < blocks; ++b) {
         __global const uchar* block = tile + (size_t)b * BLOCK_BYTES;
-        float activations[BLOCK_COLUMNS];
-        const int count = min(BLOCK_COLUMNS, columns - b * BLOCK_COLUMNS);
-        if (count == BLOCK_COLUMNS) {
-            vstore16(vload16(2 * b, x), 0, activations);
-            vstore16(vload16(2 * b + 1, x), 1, activations);
-        } else {
-            for (int k = 0; k < BLOCK_COLUMNS; ++k)
-                activations[k] = k < count ? x[b * BLOCK_COLUMNS + k] : 0.0f;
-        }
+        const float16 sums = convert_float16(block_sums(block, x));
+        const float scale = as_float(x[BLOCK_INTS - 2]);
 #if BITS == 8
-        const float16 sums = block_sums(block, activations);
-        totals = FMA(sums, vload_half16(0, (__global const half*)block), totals);
+        totals = FMA(vload_half16(0, (__global const half*)block) * scale, sums, totals);
 #else
-        const float16 low = vload16(0, activations);
-        const float16 high = vload16(1, activations);
-        const float all = sum_of(low + high);
-        vstore16(low * LOW_POWERS, 0, activations);
-        vstore16(high * HIGH_POWERS, 1, activations);
-        const float16 sums = block_sums(block, activations);
-        totals = FMA(sums, convert_float16(vload16(0, block)), totals);
-        offsets = FMA((float16)(all), convert_float16(vload16(1, (__global const char*)block)),
-                      offsets);
+        const float scaledSum = as_float(x[BLOCK_INTS - 1]);
+        totals = FMA(convert_float16(vload16(0, block)) * scale, sums, totals);
+        offsets = FMA(convert_float16(vload16(1, (__global const char*)block)),
+                      (float16)(scaledSum), offsets);
 #endif
+        x += BLOCK_INTS;
     }
 #if BITS == 4
     __global const float* factors = (__global const float*)(tile + (size_t)blocks * BLOCK_BYTES);
-    totals *= (float16)(vload16(0, factors).even, vload16(1, factors).even);
-    totals = FMA(offsets, (float16)(vload16(0, factors).odd, vload16(1, factors).odd), totals);
+    const float16 minima = (float16)(vload16(0, factors).odd, vload16(1, factors).odd) * offsets;
+    totals = FMA((float16)(vload16(0, factors).even, vload16(1, factors).even), totals, minima);
 #endif
     return totals;
 }
 
 // Tiles [begin, end) of one matrix.
-void tiles_of(__global const uchar* w, __global const float* x, int columns, int rows, int begin,
+void tiles_of(__global const uchar* w, __global const int* x, int columns, int rows, int begin,
               int end, __global float* y, int add) {
-    const size_t tileBytes =
-        (size_t)((columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS) * BLOCK_BYTES + FACTOR_BYTES;
+    const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
+    const size_t tileBytes = (size_t)blocks * BLOCK_BYTES + FACTOR_BYTES;
     for (int tile = begin; tile < end; ++tile) {
         float sums[TILE_ROWS];
-        vstore16(tile_sums(w + tile * tileBytes, columns, x), 0, sums);
+        vstore16(tile_sums(w + tile * tileBytes, blocks, x), 0, sums);
         const int count = min(TILE_ROWS, rows - tile * TILE_ROWS);
         for (int r = 0; r < count; ++r) {
             __global float* place = y + tile * TILE_ROWS + r;
@@ -150,7 +136,7 @@ int tiles_in(int rows) {
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matvec(
     __global const uchar* w0, __global const uchar* w1, __global const uchar* w2, int rows0, int rows1,
     int rows2, __global float* y0, __global float* y1, __global float* y2, int first0, int first1,
-    int first2, int accumulate, int columns, __global const float* x) {
+    int first2, int accumulate, int columns, __global const int* x) {
     const int end0 = tiles_in(rows0);
     const int end1 = end0 + tiles_in(rows1);
     const long tiles = end1 + tiles_in(rows2);

@@ -237,7 +237,7 @@ Result<std::unique_ptr<Transformer>> Transformer::create(const LlamaConfig& conf
     auto impl = std::make_unique<Impl>();
     impl->config = config;
     impl->options = options;
-    impl->batchSize = std::min(batchSizeFor(config), options.contextLength);
+    impl->batchSize = batchSize(config, options.contextLength);
     impl->logits.resize(static_cast<std::size_t>(config.vocabularySize));
     const std::vector<float> rotations = rotationTable(config, options.contextLength);
     for (StageWeights& weights : stages) {
@@ -261,9 +261,13 @@ Result<std::unique_ptr<Transformer>> Transformer::create(const LlamaConfig& conf
     return std::unique_ptr<Transformer>(new Transformer(std::move(impl)));
 }
 
+std::int64_t Transformer::batchSize(const LlamaConfig& config, std::int64_t contextLength) {
+    return std::min(batchSizeFor(config), contextLength);
+}
+
 std::int64_t Transformer::scratchBytes(const LlamaConfig& config, std::int64_t contextLength,
                                        bool isLast) {
-    const std::int64_t batch = std::min(batchSizeFor(config), contextLength);
+    const std::int64_t batch = batchSize(config, contextLength);
     const std::int64_t floats = batch * floatsPerPosition(config) +
                                 (isLast ? config.vocabularySize : 0) +
                                 contextLength * config.headDim;

@@ -29,6 +29,8 @@ public:
                                                        const Options& options,
                                                        std::size_t* failedStage = nullptr);
 
+    // Positions that go through a stage together, at most.
+    static std::int64_t batchSize(const LlamaConfig& config, std::int64_t contextLength);
     // Bytes of the working buffers that create() makes for one stage.
     static std::int64_t scratchBytes(const LlamaConfig& config, std::int64_t contextLength,
                                      bool isLast);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "engine/backend/opencl/opencl_backend.h"
 #include "engine/model/transformer.h"
 
 namespace qllama {
@@ -59,6 +60,10 @@ public:
         placement.kvCacheBytes = 2 * layerCount * config.kvHeadCount * config.headDim *
                                  m_request.contextLength * element;
         placement.scratchBytes = Transformer::scratchBytes(config, m_request.contextLength, isLast);
+        if (quantFormat(m_request.precision) && opencl::ownsDevice(device.id))
+            placement.scratchBytes +=
+                opencl::roundingBytes(Transformer::batchSize(config, m_request.contextLength),
+                                      std::max(config.dim, config.ffnDim));
         placement.usableBytes = usableBytes(device);
         return placement;
     }

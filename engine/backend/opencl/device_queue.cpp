@@ -219,6 +219,13 @@ double DeviceQueue::time(const std::function<void()>& work) {
     return ms;
 }
 
+std::string DeviceQueue::exactDivision() const {
+    const auto abilities = m_device.getInfo<CL_DEVICE_SINGLE_FP_CONFIG>();
+    return (abilities & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0
+               ? " -cl-fp32-correctly-rounded-divide-sqrt"
+               : "";
+}
+
 std::string DeviceQueue::cacheKey() const {
     return deviceKey(m_device);
 }

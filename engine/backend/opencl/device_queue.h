@@ -55,6 +55,8 @@ public:
     [[nodiscard]] std::int64_t groupMultiple() const { return m_groupMultiple; }
     [[nodiscard]] std::int64_t computeUnits() const { return m_info.computeUnits; }
     [[nodiscard]] int vectorLanes() const { return m_vectorLanes; }
+    // For compiling kernels whose divisions must round correctly, where the device can.
+    [[nodiscard]] std::string exactDivision() const;
 
     // `what` names the purpose ("the KV cache"). Zeroed: the memory is really there afterwards;
     // some drivers only then notice that it is not.

@@ -35,6 +35,7 @@ std::vector<MatmulPlan> matmulPlans(const PlanLimits& limits) {
     if (limits.form == KernelForm::Cpu) {
         // With two vectors of rows 6 positions take 12 sums, 2 weights and 1 activation of 16
         // registers; processors with vectors of 16 floats have 32.
+        if (limits.tileRows > 1) return {{.tokens = 4}, {.tokens = 3}, {.tokens = 2}};
         if (limits.lanes == 16) return {{.tokens = 6}, {.tokens = 12}};
         return {{.tokens = 6}};
     }

@@ -51,6 +51,10 @@ std::vector<Segment> segmentsOf(std::span<const MatmulTask> tasks) {
     return segments;
 }
 
+const WeightFormat& formatOf(const Segment& segment) {
+    return *segment.matrix->kernels().format;
+}
+
 Grid matvecGrid(const DeviceQueue& queue, const WeightKernels& kernels, std::int64_t tiles) {
     const MatvecPlan& plan = kernels.matvecPlan;
     if (queue.form() == KernelForm::Cpu)
@@ -94,7 +98,8 @@ void launchMatmul(DeviceQueue& queue, const Segment& segment, const cl::Buffer& 
     const std::int64_t rows = segment.piece->rows;
     Grid grid;
     if (queue.form() == KernelForm::Cpu) {
-        const std::int64_t panel = 2 * queue.vectorLanes();
+        const std::int64_t tile = formatOf(segment).tileRows;
+        const std::int64_t panel = tile > 1 ? tile : 2 * queue.vectorLanes();
         grid = {range((rows + panel - 1) / panel), range(1)};
     } else {
         const std::int64_t side = kernels.matmulPlan.side;
@@ -246,12 +251,21 @@ void embed(DeviceQueue& queue, const ClMatrix& table, const cl::Buffer& tokens, 
                      tokens, x);
 }
 
-void multiply(DeviceQueue& queue, std::span<const MatmulTask> tasks, const cl::Buffer& x,
-              std::int64_t n) {
+void multiply(DeviceQueue& queue, ActivationRounding* rounding, std::span<const MatmulTask> tasks,
+              const cl::Buffer& x, std::int64_t n) {
     const std::vector<Segment> segments = segmentsOf(tasks);
+    const cl::Buffer* rounded = nullptr;
+    for (const Segment& segment : segments) {
+        if (rounded != nullptr || !formatOf(segment).roundsActivations) continue;
+        rounded = rounding->round(queue, x, segment.matrix->columns(), n);
+        if (rounded == nullptr) return;
+    }
+    const auto inputOf = [&](const Segment& segment) -> const cl::Buffer& {
+        return formatOf(segment).roundsActivations ? *rounded : x;
+    };
     if (n != 1) {
         for (const Segment& segment : segments)
-            launchMatmul(queue, segment, x, n);
+            launchMatmul(queue, segment, inputOf(segment), n);
         return;
     }
     for (std::size_t begin = 0; begin < segments.size();) {
@@ -259,7 +273,8 @@ void multiply(DeviceQueue& queue, std::span<const MatmulTask> tasks, const cl::B
         while (end < segments.size() && end - begin < kMatvecMatrices &&
                &segments[end].matrix->kernels() == &segments[begin].matrix->kernels())
             ++end;
-        launchMatvec(queue, std::span(segments).subspan(begin, end - begin), x);
+        launchMatvec(queue, std::span(segments).subspan(begin, end - begin),
+                     inputOf(segments[begin]));
         begin = end;
     }
 }

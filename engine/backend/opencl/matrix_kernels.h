@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "engine/backend/opencl/activation_rounding.h"
 #include "engine/backend/opencl/kernel_plans.h"
 #include "engine/backend/opencl/opencl_memory.h"
 #include "engine/backend/opencl/weight_format.h"
@@ -42,8 +43,8 @@ Result<std::unique_ptr<Matrix>> loadMatrix(DeviceQueue& queue, WeightKernels& ke
 void embed(DeviceQueue& queue, const ClMatrix& table, const cl::Buffer& tokens, std::int64_t n,
            const cl::Buffer& x);
 
-// As Backend::matmul.
-void multiply(DeviceQueue& queue, std::span<const MatmulTask> tasks, const cl::Buffer& x,
-              std::int64_t n);
+// As Backend::matmul. `rounding` may be null where no matrix is of a format that wants it.
+void multiply(DeviceQueue& queue, ActivationRounding* rounding, std::span<const MatmulTask> tasks,
+              const cl::Buffer& x, std::int64_t n);
 
 }  // namespace qllama::opencl

@@ -51,6 +51,7 @@ public:
                                                std::stop_token stop) override {
         QLLAMA_TRY(const WeightFormat* const format, weightFormatFor(tensor, precision));
         QLLAMA_TRY(WeightKernels* const kernels, kernelsFor(*format));
+        if (format->roundsActivations) m_rounding->expect(tensor.shape.back());
         return opencl::loadMatrix(m_queue, *kernels, tensor, std::move(stop));
     }
 
@@ -94,7 +95,7 @@ public:
     }
 
     void matmul(std::span<const MatmulTask> tasks, const Buffer& x, std::int64_t n) override {
-        multiply(m_queue, tasks, memoryOf(x), n);
+        multiply(m_queue, m_rounding.get(), tasks, memoryOf(x), n);
     }
 
     void ropeAndStore(Buffer& q, Buffer& k, const Buffer& v, const Buffer& rotations,
@@ -150,7 +151,8 @@ public:
             }
             if (largest == nullptr || largest->rows() * largest->columns() < m_options.tunedWeights)
                 continue;
-            QLLAMA_TRY(std::string outcome, opencl::tune(m_queue, *kernels, *largest, stop));
+            QLLAMA_TRY(std::string outcome,
+                       opencl::tune(m_queue, m_rounding.get(), *kernels, *largest, stop));
             m_tuning.push_back(std::move(outcome));
         }
         return {};
@@ -162,6 +164,9 @@ private:
     Result<WeightKernels*> kernelsFor(const WeightFormat& format) {
         for (const auto& kernels : m_weightKernels)
             if (kernels->format == &format) return kernels.get();
+        if (format.roundsActivations && !m_rounding) {
+            QLLAMA_TRY(m_rounding, ActivationRounding::compile(m_queue));
+        }
         QLLAMA_TRY(auto kernels, compileWeightKernels(m_queue, format));
         if (m_options.plan) {
             const auto matvec = matvecPlans(kernels->limits);
@@ -189,6 +194,7 @@ private:
     DeviceQueue m_queue;
     std::vector<std::string> m_tuning;
     ElementwiseKernels m_elementwise;
+    std::unique_ptr<ActivationRounding> m_rounding;               // once a format wants it
     std::vector<std::unique_ptr<WeightKernels>> m_weightKernels;  // one a format in use
     std::unique_ptr<AttentionKernels> m_attention;                // of the last cache created
     cl::Buffer m_tokens;
@@ -210,6 +216,10 @@ Error unknownDevice(const std::string& deviceId, const Discovery& found) {
 
 bool ownsDevice(const std::string& deviceId) {
     return deviceId.starts_with(kPrefix);
+}
+
+std::int64_t roundingBytes(std::int64_t positions, std::int64_t columns) {
+    return positions * ActivationRounding::blocksOf(columns) * ActivationRounding::kMostBlockBytes;
 }
 
 void listDevices(DeviceList& list) {

@@ -12,6 +12,10 @@ namespace qllama::opencl {
 bool ownsDevice(const std::string& deviceId);  // "opencl:N"
 void listDevices(DeviceList& list);
 
+// Memory that a backend takes for itself, at most, once it multiplies `positions` rows of at most
+// `columns` activations with quantised weights.
+std::int64_t roundingBytes(std::int64_t positions, std::int64_t columns);
+
 enum class FormChoice { Automatic, Cpu, Gpu };
 
 struct OpenClOptions {

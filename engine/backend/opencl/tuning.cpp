@@ -40,7 +40,8 @@ std::vector<MatmulPlan> plansFor(const PlanLimits& limits, const MatmulPlan&) {
 // Runs products with the first rows of a matrix that lies on the device.
 class Stopwatch {
 public:
-    Stopwatch(DeviceQueue& queue, const ClMatrix& matrix) : m_queue(queue), m_matrix(matrix) {}
+    Stopwatch(DeviceQueue& queue, ActivationRounding* rounding, const ClMatrix& matrix)
+        : m_queue(queue), m_rounding(rounding), m_matrix(matrix) {}
 
     Result<void> prepare() {
         const std::string what = "measuring kernels";
@@ -62,7 +63,7 @@ public:
                              .tileBytes = format.tileBytes(m_matrix.columns())},
                             &kernels, {{m_matrix.pieces().front().memory, 0, rows}}, nullptr);
         const MatmulTask tasks[] = {{&part, &*m_out}};
-        const double ms = m_queue.time([&] { multiply(m_queue, tasks, m_in, n); });
+        const double ms = m_queue.time([&] { multiply(m_queue, m_rounding, tasks, m_in, n); });
         return m_queue.takeFailure().ok() && ms > 0 ? ms : kNever;
     }
 
@@ -81,6 +82,7 @@ public:
 
 private:
     DeviceQueue& m_queue;
+    ActivationRounding* m_rounding;
     const ClMatrix& m_matrix;
     cl::Buffer m_in;
     std::optional<ClBuffer> m_out;
@@ -196,10 +198,11 @@ std::string plansText(const DeviceQueue& queue, const WeightKernels& kernels,
            textOf(kernels.matmulPlan, kernels.limits);
 }
 
-Result<std::string> measureBoth(DeviceQueue& queue, WeightKernels& kernels, const ClMatrix& matrix,
+Result<std::string> measureBoth(DeviceQueue& queue, ActivationRounding* rounding,
+                                WeightKernels& kernels, const ClMatrix& matrix,
                                 const std::optional<CacheFile>& file, const std::stop_token& stop) {
     const auto start = Clock::now();
-    Stopwatch stopwatch(queue, matrix);
+    Stopwatch stopwatch(queue, rounding, matrix);
     if (const auto ready = stopwatch.prepare(); !ready.ok())
         return plansText(queue, kernels, matrix) + ", without measuring: " + ready.error().message;
     QLLAMA_TRY(const auto matvec, bestPlan(queue, kernels, kernels.matvecPlan, 1, stopwatch, stop));
@@ -218,8 +221,8 @@ Result<std::string> measureBoth(DeviceQueue& queue, WeightKernels& kernels, cons
 
 }  // namespace
 
-Result<std::string> tune(DeviceQueue& queue, WeightKernels& kernels, const ClMatrix& matrix,
-                         const std::stop_token& stop) {
+Result<std::string> tune(DeviceQueue& queue, ActivationRounding* rounding, WeightKernels& kernels,
+                         const ClMatrix& matrix, const std::stop_token& stop) {
     std::optional<CacheFile> file;
     try {
         file = fileFor(queue, kernels, matrix);
@@ -229,7 +232,7 @@ Result<std::string> tune(DeviceQueue& queue, WeightKernels& kernels, const ClMat
     const auto content = file ? readCacheFile(*file) : std::nullopt;
     if (content && useRemembered(queue, *content, kernels))
         return plansText(queue, kernels, matrix) + ", as measured at an earlier start.";
-    return measureBoth(queue, kernels, matrix, file, stop);
+    return measureBoth(queue, rounding, kernels, matrix, file, stop);
 }
 
 }  // namespace qllama::opencl

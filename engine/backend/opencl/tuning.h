@@ -12,8 +12,9 @@ namespace qllama::opencl {
 // is remembered for this device, driver, source of the kernels, weight format and shape, else what the
 // events of a few products of each plan in turn say. Measuring takes half a second at most besides
 // compiling, which begins no further variant after two seconds. Whatever goes wrong leaves the usual
-// plans in effect; fails with Cancelled alone. Returns the outcome as a sentence.
-Result<std::string> tune(DeviceQueue& queue, WeightKernels& kernels, const ClMatrix& matrix,
-                         const std::stop_token& stop);
+// plans in effect; fails with Cancelled alone. Returns the outcome as a sentence. `rounding` as for
+// multiply().
+Result<std::string> tune(DeviceQueue& queue, ActivationRounding* rounding, WeightKernels& kernels,
+                         const ClMatrix& matrix, const std::stop_token& stop);
 
 }  // namespace qllama::opencl

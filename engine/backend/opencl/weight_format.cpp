@@ -38,6 +38,7 @@ constexpr WeightFormat floatFormat(std::string_view name, std::string_view optio
             .family = "float",
             .options = options,
             .tileRows = 1,
+            .roundsActivations = false,
             .tileBytes = floatRowBytes<kType>,
             .packTile = packFloatRow<kType>,
             .isStoredSo = isStoredAsFloat<kType>};
@@ -76,6 +77,7 @@ constexpr WeightFormat quantFormatRow(std::string_view name, std::string_view op
             .family = "tiles",
             .options = options,
             .tileRows = kTileRows,
+            .roundsActivations = true,
             .tileBytes = quantTileBytes<kFormat>,
             .packTile = packQuantTile<kFormat>,
             .isStoredSo = [](const CatalogTensor&) { return false; }};

@@ -19,7 +19,8 @@ struct WeightFormat {
     // kernels/embed_<family>.cl, matvec_<family>_{cpu,gpu}.cl, matmul_<family>_{cpu,gpu}.cl
     std::string_view family;
     std::string_view options;  // for compiling them
-    std::int64_t tileRows;  // rows that are stored together; a matrix is a sequence of such tiles
+    std::int64_t tileRows;   // rows that are stored together; a matrix is a sequence of such tiles
+    bool roundsActivations;  // the products take x from ActivationRounding
     std::int64_t (*tileBytes)(std::int64_t columns);
     // Puts the rows of one tile into `target` [tileBytes]; `wide` is scratch.
     void (*packTile)(const CatalogTensor& tensor, std::int64_t tile, std::byte* target,

@@ -21,13 +21,15 @@ float* dataOf(const Buffer& buffer) {
 
 class ReferenceMatrix final : public Matrix {
 public:
-    ReferenceMatrix(std::int64_t rowCount, std::int64_t columnCount)
+    ReferenceMatrix(std::int64_t rowCount, std::int64_t columnCount, bool quantized)
         : m_rows(rowCount),
           m_columns(columnCount),
+          m_isQuantized(quantized),
           values(static_cast<std::size_t>(rowCount * columnCount)) {}
     [[nodiscard]] std::int64_t rows() const override { return m_rows; }
     [[nodiscard]] std::int64_t columns() const override { return m_columns; }
     [[nodiscard]] std::int64_t sizeBytes() const override { return m_rows * m_columns * 4; }
+    [[nodiscard]] bool isQuantized() const { return m_isQuantized; }
     [[nodiscard]] const float* row(std::int64_t index) const {
         return values.data() + index * m_columns;
     }
@@ -35,6 +37,7 @@ public:
 private:
     std::int64_t m_rows;
     std::int64_t m_columns;
+    bool m_isQuantized;
 
 public:
     std::vector<float> values;
@@ -63,6 +66,23 @@ float rounded(float value, Precision precision) {
     return value;
 }
 
+// x [columns] after rounding.
+std::vector<double> roundedActivations(const float* x, std::int64_t columns) {
+    std::vector<double> result;
+    for (std::int64_t first = 0; first < columns; first += kBlockColumns) {
+        const std::span<const float> block(
+            x + first, static_cast<std::size_t>(std::min(kBlockColumns, columns - first)));
+        float largest = 0;
+        for (const float value : block)
+            largest = std::max(largest, std::abs(value));
+        const float inverse = largest > 0 ? 127.0F / largest : 0.0F;
+        const float scale = largest / 127.0F;
+        for (const float value : block)
+            result.push_back(double{scale} * std::nearbyint(value * inverse));
+    }
+    return result;
+}
+
 void rotate(float* head, const float* rotation, std::int64_t headDim) {
     for (std::int64_t i = 0; i < headDim; i += 2) {
         const double real = head[i];
@@ -74,13 +94,16 @@ void rotate(float* head, const float* rotation, std::int64_t headDim) {
 
 class ReferenceBackend final : public Backend {
 public:
-    ReferenceBackend() { m_device.id = m_device.name = "reference"; }
+    explicit ReferenceBackend(const ReferenceOptions& options) : m_options(options) {
+        m_device.id = m_device.name = "reference";
+    }
 
     [[nodiscard]] const DeviceInfo& device() const override { return m_device; }
 
     Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
                                                std::stop_token stop) override {
-        auto matrix = std::make_unique<ReferenceMatrix>(tensor.shape.front(), tensor.shape.back());
+        auto matrix = std::make_unique<ReferenceMatrix>(tensor.shape.front(), tensor.shape.back(),
+                                                        quantFormat(precision).has_value());
         QuantizedMatrix quantized;
         if (const auto format = quantFormat(precision)) {
             ThreadPool pool(1);
@@ -138,11 +161,15 @@ public:
         for (const MatmulTask& task : tasks) {
             const auto& weight = static_cast<const ReferenceMatrix&>(*task.weight);
             for (std::int64_t i = 0; i < n; ++i) {
-                const float* in = dataOf(x) + i * weight.columns();
+                const float* given = dataOf(x) + i * weight.columns();
+                const std::vector<double> in =
+                    weight.isQuantized() && m_options.roundsActivations
+                        ? roundedActivations(given, weight.columns())
+                        : std::vector<double>(given, given + weight.columns());
                 for (std::int64_t row = 0; row < weight.rows(); ++row) {
                     double sum = 0;
                     for (std::int64_t k = 0; k < weight.columns(); ++k)
-                        sum += double{weight.row(row)[k]} * in[k];
+                        sum += weight.row(row)[k] * in[static_cast<std::size_t>(k)];
                     float& out = dataOf(*task.out)[i * weight.rows() + row];
                     out = static_cast<float>(task.accumulate ? out + sum : sum);
                 }
@@ -230,13 +257,14 @@ private:
         }
     }
 
+    ReferenceOptions m_options;
     DeviceInfo m_device;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> createReferenceBackend() {
-    return std::make_unique<ReferenceBackend>();
+std::unique_ptr<Backend> createReferenceBackend(const ReferenceOptions& options) {
+    return std::make_unique<ReferenceBackend>(options);
 }
 
 }  // namespace qllama

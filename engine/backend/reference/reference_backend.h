@@ -8,6 +8,12 @@
 
 namespace qllama {
 
-std::unique_ptr<Backend> createReferenceBackend();
+struct ReferenceOptions {
+    // Before products with quantised weights, as the engines do: to 8 bits in blocks of 32 columns,
+    // with the engines' own f32 arithmetic, because any other would round some the other way.
+    bool roundsActivations = false;
+};
+
+std::unique_ptr<Backend> createReferenceBackend(const ReferenceOptions& options = {});
 
 }  // namespace qllama

@@ -83,7 +83,7 @@ std::vector<float> elementwise(Backend& backend) {
 int main(int argc, char** argv) {
     const std::string_view only = argc > 1 ? argv[1] : "";
     constexpr std::size_t kMostPlans = 4;  // of kernel_plans.cpp
-    const auto reference = createReferenceBackend();
+    const auto reference = createReferenceBackend({.roundsActivations = true});
     for (const auto form : {opencl::FormChoice::Cpu, opencl::FormChoice::Gpu})
         for (std::size_t plan = 0; plan < kMostPlans; ++plan) {
             if (!only.empty() && only != (form == opencl::FormChoice::Cpu ? "cpu" : "gpu"))

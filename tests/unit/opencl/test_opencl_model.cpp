@@ -12,10 +12,12 @@ namespace {
 
 constexpr float kAgrees = 2e-3F;
 
-// With quantised weights the CPU engine rounds activations to 8 bits too and the devices do not: they
-// are held against plain loops over the same weights (measured: 7e-6 at most). How far the logits of
-// the CPU engine may be from both: measured 0.26 with the random weights here (logits of standard
-// deviation 3) and 0.09 with the demo model, at q8 as at q4.
+// With quantised weights activations are rounded to 8 bits before each product, and one that lies on
+// the edge between two values falls either way when the f32 sums before it were formed in another
+// order; what follows then differs by as much as rounding itself changes. So several prompts are tried:
+// most agree as closely as unrounded ones do (measured: 3e-6), and none is further off than rounding
+// takes the logits (measured: 0.26 with the random weights here, whose logits have a standard deviation
+// of 3, and 0.09 with the demo model).
 constexpr float kRoundedRandom = 0.4F;
 constexpr float kRoundedDemo = 0.15F;
 
@@ -28,24 +30,56 @@ Run runOf(Transformer& transformer, const std::vector<std::int32_t>& prompt, int
     return run.ok() ? std::move(run).value() : Run();
 }
 
-std::vector<float> plainLogits(const Checkpoint& checkpoint, const LlamaConfig& config,
-                               Precision precision, const std::vector<std::int32_t>& prompt) {
-    const auto backend = createReferenceBackend();
+// Largest differences of the logits after each of several prompts.
+class Differences {
+public:
+    void add(const std::vector<float>& a, const std::vector<float>& b) {
+        m_all.push_back(largestDifference(a, b));
+        std::sort(m_all.begin(), m_all.end());
+    }
+    [[nodiscard]] bool mostlyWithin(float usual, float largest) const {
+        return m_all[m_all.size() / 2] <= usual && m_all.back() <= largest;
+    }
+    [[nodiscard]] QByteArray text() const {
+        QByteArray text = "differences:";
+        for (const float difference : m_all)
+            text += " " + QByteArray::number(difference);
+        return text;
+    }
+
+private:
+    std::vector<float> m_all;  // sorted
+};
+
+// Parts of a longer one, none with a common beginning.
+std::vector<std::vector<std::int32_t>> severalPrompts() {
+    const auto all = promptOf(63);
+    std::vector<std::vector<std::int32_t>> prompts;
+    auto next = all.begin();
+    for (const int length : {1, 1, 2, 4, 8, 16, 31}) {
+        prompts.emplace_back(next, next + length);
+        next += length;
+    }
+    return prompts;
+}
+
+std::unique_ptr<Transformer> plainModel(const Checkpoint& checkpoint, const LlamaConfig& config,
+                                        Precision precision) {
+    static const auto backend = createReferenceBackend({.roundsActivations = true});
     std::vector<StageWeights> stages;
     stages.push_back(
         std::move(loadStage(*backend, checkpoint, config, precision, 0, config.layerCount, {}, {}))
             .value());
-    const auto transformer =
-        std::move(Transformer::create(config, std::move(stages),
-                                      {.contextLength = 64, .kvPrecision = KvPrecision::F32}))
-            .value();
-    return runOf(*transformer, prompt, 0).logits;
+    return std::move(Transformer::create(config, std::move(stages),
+                                         {.contextLength = 64, .kvPrecision = KvPrecision::F32}))
+        .value();
 }
 
 // What the demo model gives without OpenCL; asked several times, computed once.
 struct Expected {
-    Run cpu;
-    std::vector<float> plain;  // with quantised weights
+    Run run;                                // of the CPU engine
+    std::vector<std::vector<float>> cpu;    // logits after each of demoPrompts()
+    std::vector<std::vector<float>> plain;  // with quantised weights, of plain loops
 };
 
 const std::vector<std::int32_t>& demoPrompt() {
@@ -56,6 +90,14 @@ const std::vector<std::int32_t>& demoPrompt() {
     return tokens;
 }
 
+// The prompt, and each of its tokens alone.
+std::vector<std::vector<std::int32_t>> demoPrompts() {
+    std::vector<std::vector<std::int32_t>> prompts{demoPrompt()};
+    for (const std::int32_t token : demoPrompt())
+        prompts.push_back({token});
+    return prompts;
+}
+
 const Expected& expectedOf(Precision precision) {
     static std::map<Precision, Expected> known;
     const auto found = known.find(precision);
@@ -64,11 +106,14 @@ const Expected& expectedOf(Precision precision) {
     request.precision = precision;
     const auto model = std::move(loadModel(request, {}, {})).value();
     Expected& expected = known[precision];
-    expected.cpu = runOf(*model->transformer, demoPrompt(), kGreedyTokens);
-    if (quantFormat(precision)) {
-        const Checkpoint checkpoint = std::move(openCheckpoint(request.location, {})).value();
-        expected.plain = plainLogits(checkpoint, model->info.config, precision, demoPrompt());
-    }
+    expected.run = runOf(*model->transformer, demoPrompt(), kGreedyTokens);
+    for (const auto& prompt : demoPrompts())
+        expected.cpu.push_back(runOf(*model->transformer, prompt, 0).logits);
+    if (!quantFormat(precision)) return expected;
+    const Checkpoint checkpoint = std::move(openCheckpoint(request.location, {})).value();
+    const auto plain = plainModel(checkpoint, model->info.config, precision);
+    for (const auto& prompt : demoPrompts())
+        expected.plain.push_back(runOf(*plain, prompt, 0).logits);
     return expected;
 }
 
@@ -81,8 +126,8 @@ private slots:
     void initTestCase();
     void agreesWithTheCpuEngine_data();
     void agreesWithTheCpuEngine();
-    void quantisedAgreesWithPlainLoops_data();
-    void quantisedAgreesWithPlainLoops();
+    void quantisedAgrees_data();
+    void quantisedAgrees();
     void demoModelWritesTheSameText_data();
     void demoModelWritesTheSameText();
 };
@@ -138,7 +183,7 @@ void TestOpenClModel::agreesWithTheCpuEngine() {
     }
 }
 
-void TestOpenClModel::quantisedAgreesWithPlainLoops_data() {
+void TestOpenClModel::quantisedAgrees_data() {
     QTest::addColumn<int>("headCount");
     QTest::addColumn<int>("kvHeadCount");
     QTest::addColumn<QString>("precision");
@@ -149,7 +194,7 @@ void TestOpenClModel::quantisedAgreesWithPlainLoops_data() {
                 << shape[0] << shape[1] << precision;
 }
 
-void TestOpenClModel::quantisedAgreesWithPlainLoops() {
+void TestOpenClModel::quantisedAgrees() {
     QFETCH(int, headCount);
     QFETCH(int, kvHeadCount);
     QFETCH(QString, precision);
@@ -160,16 +205,16 @@ void TestOpenClModel::quantisedAgreesWithPlainLoops() {
     const auto other = load(checkpoint, config, "opencl:0,opencl:1",
                             std::vector<std::int64_t>{4, 2}, KvPrecision::F32, form);
     QVERIFY(cpu.ok() && other.ok());
-    for (const std::int64_t length : {1, 31}) {
-        const auto prompt = promptOf(length);
-        const auto plain = plainLogits(checkpoint, config, form, prompt);
+    const auto plain = plainModel(checkpoint, config, form);
+    Differences fromCpu;
+    Differences fromPlain;
+    for (const auto& prompt : severalPrompts()) {
         const Run got = runOf(*other.value().transformer, prompt, 0);
-        const float difference = largestDifference(got.logits, plain);
-        QVERIFY2(difference <= kAgrees, qPrintable(QString::number(difference)));
-        const Run rounded = runOf(*cpu.value().transformer, prompt, 0);
-        const float further = largestDifference(got.logits, rounded.logits);
-        QVERIFY2(further <= kRoundedRandom, qPrintable(QString::number(further)));
+        fromCpu.add(got.logits, runOf(*cpu.value().transformer, prompt, 0).logits);
+        fromPlain.add(got.logits, runOf(*plain, prompt, 0).logits);
     }
+    QVERIFY2(fromCpu.mostlyWithin(kAgrees, kRoundedRandom), fromCpu.text().constData());
+    QVERIFY2(fromPlain.mostlyWithin(kAgrees, kRoundedRandom), fromPlain.text().constData());
 }
 
 void TestOpenClModel::demoModelWritesTheSameText_data() {
@@ -193,17 +238,20 @@ void TestOpenClModel::demoModelWritesTheSameText() {
     QCOMPARE(other.value()->info.placement.stages.size(), plan.value().stages.size());
     QCOMPARE(other.value()->backends.size(), plan.value().stages.size());
     const Expected& expected = expectedOf(request.precision);
-    const Run got = runOf(*other.value()->transformer, demoPrompt(), kGreedyTokens);
-    // Where the CPU takes part with quantised weights, it rounds activations there.
+    Transformer& transformer = *other.value()->transformer;
+    QCOMPARE(runOf(transformer, demoPrompt(), kGreedyTokens).tokens, expected.run.tokens);
     const bool quantised = !expected.plain.empty();
-    if (!quantised || !devices.contains("cpu")) {
-        const float difference =
-            largestDifference(got.logits, quantised ? expected.plain : expected.cpu.logits);
-        QVERIFY2(difference <= kAgrees, qPrintable(QString::number(difference)));
+    Differences fromCpu;
+    Differences fromPlain;
+    for (std::size_t i = 0; i < expected.cpu.size(); ++i) {
+        const Run got = runOf(transformer, demoPrompts()[i], 0);
+        fromCpu.add(got.logits, expected.cpu[i]);
+        if (quantised) fromPlain.add(got.logits, expected.plain[i]);
     }
-    const float further = largestDifference(got.logits, expected.cpu.logits);
-    QVERIFY2(further <= (quantised ? kRoundedDemo : kAgrees), qPrintable(QString::number(further)));
-    QCOMPARE(got.tokens, expected.cpu.tokens);
+    QVERIFY2(fromCpu.mostlyWithin(kAgrees, quantised ? kRoundedDemo : kAgrees),
+             fromCpu.text().constData());
+    QVERIFY2(!quantised || fromPlain.mostlyWithin(kAgrees, kRoundedDemo),
+             fromPlain.text().constData());
 }
 
 QTEST_GUILESS_MAIN(TestOpenClModel)

@@ -133,7 +133,7 @@ void TestOpenClTuning::everyPlanGivesTheSameBits() {
         QCOMPARE(results.size(), std::size_t{kRows * (1 + 19 + 130)});
         if (plan == 0) {
             usual = results;
-            const auto reference = createReferenceBackend();
+            const auto reference = createReferenceBackend({.roundsActivations = true});
             const float difference =
                 largestDifference(results, products(*reference, static_cast<Precision>(precision)));
             QVERIFY(difference <= kUnit * (kColumns + 64) * 0.7F * kColumns);
