@@ -32,43 +32,79 @@ constexpr int kSpinRounds = 2000;
 }  // namespace
 
 struct ThreadPool::Shared {
-    std::atomic<std::uint32_t> generation{0};
+    // The last run in which somebody took this worker's part: its own thread, or the owner.
+    struct alignas(64) Part {
+        std::atomic<std::uint32_t> takenIn{0};
+    };
+
+    explicit Shared(int threadCount) : parts(static_cast<std::size_t>(threadCount)) {}
+
+    std::atomic<std::uint32_t> lastRun{0};
     std::atomic<int> pending{0};
     std::atomic<bool> stopping{false};
     Entry entry = nullptr;
     void* context = nullptr;
+    std::vector<Part> parts;
     std::vector<std::thread> workers;
 
-    void waitForGeneration(std::uint32_t seen) {
+    // Every part is taken once in every run, so a thread that comes late, with a run that is over in
+    // its mind, finds that number or a higher one.
+    bool take(int worker, std::uint32_t run) {
+        std::uint32_t before = run - 1;
+        return parts[static_cast<std::size_t>(worker)].takenIn.compare_exchange_strong(
+            before, run, std::memory_order_acq_rel, std::memory_order_relaxed);
+    }
+
+    void waitForRun(std::uint32_t seen) {
         for (int round = 0; round < kSpinRounds; ++round) {
-            if (generation.load(std::memory_order_acquire) != seen) return;
+            if (lastRun.load(std::memory_order_acquire) != seen) return;
             relaxProcessor();
         }
-        generation.wait(seen, std::memory_order_acquire);
+        lastRun.wait(seen, std::memory_order_acquire);
     }
 
     void work(int worker) {
         std::uint32_t seen = 0;
         while (true) {
-            waitForGeneration(seen);
-            seen = generation.load(std::memory_order_acquire);
+            waitForRun(seen);
+            seen = lastRun.load(std::memory_order_acquire);
             if (stopping.load(std::memory_order_relaxed)) return;
+            if (!take(worker, seen)) continue;
             entry(context, worker);
             if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1) pending.notify_one();
         }
     }
+
+    // Of threads that the system has not let run yet: on a busy machine it takes milliseconds, and
+    // the parts that are shared out by a counter are mostly empty by now.
+    void takeWhatIsLeft(std::uint32_t run) {
+        for (int worker = 1; worker < static_cast<int>(parts.size()); ++worker) {
+            if (!take(worker, run)) continue;
+            entry(context, worker);
+            pending.fetch_sub(1, std::memory_order_relaxed);
+        }
+    }
+
+    void waitForTheOthers() {
+        for (int round = 0; round < kSpinRounds; ++round) {
+            if (pending.load(std::memory_order_acquire) == 0) return;
+            relaxProcessor();
+        }
+        for (int left; (left = pending.load(std::memory_order_acquire)) != 0;)
+            pending.wait(left, std::memory_order_acquire);
+    }
 };
 
 ThreadPool::ThreadPool(int threadCount)
-    : m_threadCount(std::max(1, threadCount)), m_shared(std::make_unique<Shared>()) {
+    : m_threadCount(std::max(1, threadCount)), m_shared(std::make_unique<Shared>(m_threadCount)) {
     for (int worker = 1; worker < m_threadCount; ++worker)
         m_shared->workers.emplace_back([this, worker] { m_shared->work(worker); });
 }
 
 ThreadPool::~ThreadPool() {
     m_shared->stopping.store(true, std::memory_order_relaxed);
-    m_shared->generation.fetch_add(1, std::memory_order_release);
-    m_shared->generation.notify_all();
+    m_shared->lastRun.fetch_add(1, std::memory_order_release);
+    m_shared->lastRun.notify_all();
     for (std::thread& worker : m_shared->workers)
         worker.join();
 }
@@ -82,15 +118,11 @@ void ThreadPool::runErased(Entry entry, void* context) {
     shared.entry = entry;
     shared.context = context;
     shared.pending.store(m_threadCount - 1, std::memory_order_relaxed);
-    shared.generation.fetch_add(1, std::memory_order_release);
-    shared.generation.notify_all();
+    const std::uint32_t run = shared.lastRun.fetch_add(1, std::memory_order_release) + 1;
+    shared.lastRun.notify_all();
     entry(context, 0);
-    for (int round = 0; round < kSpinRounds; ++round) {
-        if (shared.pending.load(std::memory_order_acquire) == 0) return;
-        relaxProcessor();
-    }
-    for (int left; (left = shared.pending.load(std::memory_order_acquire)) != 0;)
-        shared.pending.wait(left, std::memory_order_acquire);
+    shared.takeWhatIsLeft(run);
+    shared.waitForTheOthers();
 }
 
 int physicalCoreCount() {

@@ -19,8 +19,9 @@ public:
 
     [[nodiscard]] int threadCount() const { return m_threadCount; }
 
-    // Calls task(worker) once for each worker in [0, threadCount) and returns when all are done.
-    // What the tasks wrote is visible to the caller. Tasks must not throw.
+    // Calls task(worker) once for each worker in [0, threadCount) and returns when all are done: 0 on
+    // the calling thread, the others on threads of their own, or here after 0 if theirs have not
+    // begun by then. What the tasks wrote is visible to the caller. Tasks must not throw.
     template <typename Task>
     void run(Task&& task) {
         using Plain = std::remove_reference_t<Task>;

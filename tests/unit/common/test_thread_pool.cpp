@@ -1,7 +1,9 @@
 // The pool: every worker once a run, results visible, asleep when idle, gone when destroyed.
 #include <QtTest>
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <barrier>
 #include <filesystem>
 #include <fstream>
 #include <numeric>
@@ -44,7 +46,7 @@ private slots:
     void resultsAreVisibleToTheCaller();
     void inputsAreVisibleToTheWorkers();
     void theOwnerIsWorkerZero();
-    void workersAreDifferentThreads();
+    void workersRunSideBySide();
     void atLeastOneThread();
     void oneThreadStartsNone();
     void idleWorkersSleepAndWakeUp();
@@ -109,11 +111,14 @@ void TestThreadPool::theOwnerIsWorkerZero() {
     QVERIFY(zero == std::this_thread::get_id());
 }
 
-void TestThreadPool::workersAreDifferentThreads() {
+void TestThreadPool::workersRunSideBySide() {
     ThreadPool pool(4);
     std::array<std::thread::id, 4> ids;
-    pool.run(
-        [&](int worker) { ids[static_cast<std::size_t>(worker)] = std::this_thread::get_id(); });
+    std::barrier all(4);
+    pool.run([&](int worker) {
+        ids[static_cast<std::size_t>(worker)] = std::this_thread::get_id();
+        all.arrive_and_wait();
+    });
     QCOMPARE(std::set<std::thread::id>(ids.begin(), ids.end()).size(), std::size_t{4});
 }
 
