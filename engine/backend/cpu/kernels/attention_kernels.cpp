@@ -25,8 +25,13 @@ using cpu::KvHead;
 using BlockTag = hn::CappedTag<float, kKeyBlock>;
 using BlockVector = hn::Vec<BlockTag>;
 
-// Queries that share each load of keys or values: 4 queries by 2 vectors fill 8 accumulators.
+// Queries that share each load of keys or values, and vectors of these that are summed side by side.
+// A multiply-add ends 4 cycles after it began, and two begin in each: 8 sums keep them busy. The 4 of
+// a query alone keep up with memory.
 constexpr int kQueryTile = 4;
+template <int kQueries>
+constexpr int kSideBySide = kQueries == 1 ? 4 : 2;
+constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(BlockTag()));
 constexpr float kMinusInfinity = -HUGE_VALF;
 
 HWY_INLINE BlockVector LoadBlock(BlockTag d, const float* source) {
@@ -47,22 +52,35 @@ struct ChunkScores {
     std::int64_t widest;              // the largest of counts
 };
 
+// The scores of the chunk's first `widest` keys; of some more, which are without meaning.
 template <int kQueries, typename T>
-HWY_INLINE void ScoreBlock(const T* keys, const AttentionQuery* queries, std::int64_t headDim,
-                           float scale, std::int64_t offset, ChunkScores& scores) {
+HWY_INLINE void ScoreKeys(const T* keys, const AttentionQuery* queries, std::int64_t headDim,
+                          float scale, ChunkScores& scores) {
+    constexpr int kVectors = kSideBySide<kQueries>;
+    static_assert(kKeyChunk % (kVectors * kLanes) == 0);
     const BlockTag d;
-    const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    for (std::int64_t lane = 0; lane < kKeyBlock; lane += lanes) {
-        BlockVector sums[kQueries];
+    for (std::int64_t first = 0; first < scores.widest; first += kVectors * kLanes) {
+        const T* sources[kVectors];
+        for (int v = 0; v < kVectors; ++v) {
+            const std::int64_t key = first + v * kLanes;
+            sources[v] = keys + key / kKeyBlock * kKeyBlock * headDim + key % kKeyBlock;
+        }
+        BlockVector sums[kQueries][kVectors];
         for (int q = 0; q < kQueries; ++q)
-            sums[q] = hn::Zero(d);
+            for (int v = 0; v < kVectors; ++v)
+                sums[q][v] = hn::Zero(d);
         for (std::int64_t dim = 0; dim < headDim; ++dim) {
-            const BlockVector key = LoadBlock(d, keys + dim * kKeyBlock + lane);
+            BlockVector key[kVectors];
+            for (int v = 0; v < kVectors; ++v)
+                key[v] = LoadBlock(d, sources[v] + dim * kKeyBlock);
             for (int q = 0; q < kQueries; ++q)
-                sums[q] = hn::MulAdd(hn::Set(d, queries[q].values[dim]), key, sums[q]);
+                for (int v = 0; v < kVectors; ++v)
+                    sums[q][v] = hn::MulAdd(hn::Set(d, queries[q].values[dim]), key[v], sums[q][v]);
         }
         for (int q = 0; q < kQueries; ++q)
-            hn::StoreU(hn::Mul(sums[q], hn::Set(d, scale)), d, &scores.values[q][offset + lane]);
+            for (int v = 0; v < kVectors; ++v)
+                hn::StoreU(hn::Mul(sums[q][v], hn::Set(d, scale)), d,
+                           &scores.values[q][first + v * kLanes]);
     }
 }
 
@@ -86,24 +104,38 @@ HWY_INLINE void SoftmaxChunk(int query, ChunkScores& scores) {
     scores.sum[query] = hn::GetLane(hn::SumOfLanes(d, sums));
 }
 
-// buffer[q, :] [kQueries, width] = sum over the chunk's keys of weight * value.
+// kVectors vectors from `dim` on of buffer[q, :] [kQueries, width] = sum over the chunk's keys of
+// weight * value.
+template <int kQueries, int kVectors, typename T>
+HWY_INLINE void WeightColumns(const T* values, std::int64_t width, std::int64_t dim,
+                              const ChunkScores& scores, float* buffer) {
+    const BlockTag d;
+    BlockVector sums[kQueries][kVectors];
+    for (int q = 0; q < kQueries; ++q)
+        for (int v = 0; v < kVectors; ++v)
+            sums[q][v] = hn::Zero(d);
+    for (std::int64_t j = 0; j < scores.widest; ++j) {
+        BlockVector value[kVectors];
+        for (int v = 0; v < kVectors; ++v)
+            value[v] = LoadBlock(d, values + j * width + dim + v * kLanes);
+        for (int q = 0; q < kQueries; ++q)
+            for (int v = 0; v < kVectors; ++v)
+                sums[q][v] = hn::MulAdd(hn::Set(d, scores.values[q][j]), value[v], sums[q][v]);
+    }
+    for (int q = 0; q < kQueries; ++q)
+        for (int v = 0; v < kVectors; ++v)
+            hn::StoreU(sums[q][v], d, buffer + q * width + dim + v * kLanes);
+}
+
 template <int kQueries, typename T>
 HWY_INLINE void WeightValues(const T* values, std::int64_t width, const ChunkScores& scores,
                              float* buffer) {
-    const BlockTag d;
-    const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    for (std::int64_t dim = 0; dim < width; dim += lanes) {
-        BlockVector sums[kQueries];
-        for (int q = 0; q < kQueries; ++q)
-            sums[q] = hn::Zero(d);
-        for (std::int64_t j = 0; j < scores.widest; ++j) {
-            const BlockVector value = LoadBlock(d, values + j * width + dim);
-            for (int q = 0; q < kQueries; ++q)
-                sums[q] = hn::MulAdd(hn::Set(d, scores.values[q][j]), value, sums[q]);
-        }
-        for (int q = 0; q < kQueries; ++q)
-            hn::StoreU(sums[q], d, buffer + q * width + dim);
-    }
+    constexpr int kVectors = kSideBySide<kQueries>;
+    std::int64_t dim = 0;
+    for (; dim + kVectors * kLanes <= width; dim += kVectors * kLanes)
+        WeightColumns<kQueries, kVectors>(values, width, dim, scores, buffer);
+    for (; dim < width; dim += kLanes)
+        WeightColumns<kQueries, 1>(values, width, dim, scores, buffer);
 }
 
 void Merge(AttentionPartial& into, float maximum, float sum, const float* output,
@@ -143,9 +175,7 @@ HWY_INLINE void AttendChunk(const KvHead& kv, const AttentionQuery* queries, flo
     if (scores.widest == 0) return;
     const std::int64_t width = cpu::paddedHeadDim(kv.headDim);
     const T* keys = static_cast<const T*>(kv.keys) + begin * kv.headDim;
-    for (std::int64_t offset = 0; offset < scores.widest; offset += kKeyBlock)
-        ScoreBlock<kQueries>(keys + offset * kv.headDim, queries, kv.headDim, scale, offset,
-                             scores);
+    ScoreKeys<kQueries>(keys, queries, kv.headDim, scale, scores);
     for (int q = 0; q < kQueries; ++q)
         SoftmaxChunk(q, scores);
     WeightValues<kQueries>(static_cast<const T*>(kv.values) + begin * width, width, scores, buffer);
