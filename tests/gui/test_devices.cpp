@@ -59,8 +59,7 @@ private slots:
         gpu.platform = "Some platform";
         gpu.globalMemoryBytes = 8LL << 30;
         m_window->devices = {{cpu, gpu}, {"A driver is missing."}};
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         auto* menu = m_window->find<DeviceMenu>("deviceMenu");
         QTRY_VERIFY(menu->findChild<QAction*>("device:opencl:0"));
         auto* cpuAction = menu->findChild<QAction*>("device:cpu");
@@ -74,8 +73,7 @@ private slots:
         QCOMPARE(m_window->label("messageText"), "A driver is missing.");
         m_window->window->close();
         m_window->devices = {{cpu}, {}};
-        m_window->openScripted();
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle({});
         QCOMPARE(m_window->loads.back().device, "opencl:0");
         menu = m_window->find<DeviceMenu>("deviceMenu");
         QTRY_VERIFY(menu->findChild<QAction*>("deviceDetails"));
@@ -91,8 +89,7 @@ private slots:
         };
         WindowStart start = startWith("/models/fable");
         start.load->device = "opencl:3";
-        m_window->openScripted(start);
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle(start);
         QCOMPARE(m_window->window->engine().state(), State::Empty);
         QCOMPARE(m_window->label("messageText"), "fable could not be loaded. The device is gone.");
         m_window->click("messageAction");
@@ -121,8 +118,7 @@ private slots:
             plan.notes.push_back(request.device);
             return plan;
         };
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         auto* menu = m_window->find<DeviceMenu>("deviceMenu");
         QTRY_VERIFY(menu->findChild<QAction*>("device:opencl:1"));
         menu->findChild<QAction*>("devicePlan")->trigger();
@@ -208,8 +204,7 @@ private slots:
                 return Error{ErrorCode::OutOfMemory, "The model does not fit.", {}};
             return ScriptedEngine::modelInfo(request);
         };
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         auto* menu = m_window->find<DeviceMenu>("deviceMenu");
         QTRY_VERIFY(menu->findChild<QAction*>("device:opencl:0"));
         menu->findChild<QAction*>("device:opencl:0")->trigger();
@@ -230,12 +225,10 @@ private slots:
         WindowStart start = startWith("/models/fable");
         start.load->device = "opencl:0,cpu";
         start.load->split = std::vector<std::int64_t>{4, 2};
-        m_window->openScripted(start);
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle(start);
         QCOMPARE(m_window->loads.back().split, start.load->split);
         m_window->window->close();
-        m_window->openScripted();
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle({});
         QCOMPARE(m_window->loads.back().split, start.load->split);  // remembered
         m_window->answer = "/models/other";
         m_window->action("Open Model Folder…")->trigger();
@@ -280,8 +273,7 @@ private slots:
         WindowStart start = startWith("/models/fable");
         start.load->device = "opencl:0";
         start.whenDeviceFails = DeviceFailureChoice::Stop;
-        m_window->openScripted(start);
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle(start);
         auto* menu = m_window->find<DeviceMenu>("deviceMenu");
         const auto choose = [&](const char* name, DeviceFailureChoice choice) {
             menu->findChild<QAction*>(name)->trigger();
@@ -331,8 +323,7 @@ private slots:
             info.placement.notes = {"2 of the 6 layers do not fit."};
             return info;
         };
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         QCOMPARE(m_window->label("statusDevice"), "Big card (layers 1–4) + CPU (layers 5–6)");
         const QString toolTip = m_window->find<QLabel>("statusDevice")->toolTip();
         QVERIFY(toolTip.contains("2 of the 6 layers do not fit."));

@@ -5,6 +5,7 @@
 #include <QToolButton>
 
 #include "gui/window/application.h"
+#include "gui/window/settings_panel.h"
 #include "tests/gui/window_fixture.h"
 
 using namespace qllama;
@@ -19,8 +20,7 @@ private slots:
     void cleanup() { m_window.reset(); }
 
     void everyControlHasANameAndCanBeReached() {
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         QStringList unnamed;
         QSet<QWidget*> inTabOrder;
         for (QWidget* widget = m_window->window->nextInFocusChain();
@@ -44,9 +44,30 @@ private slots:
                          qPrintable(button->objectName()));
     }
 
+    // As it is read: down the column of settings, and through a row from left to right.
+    void tabGoesDownTheSettings() {
+        m_window->openIdle();
+        const QWidget* panel = m_window->window->findChild<SettingsPanel*>()->widget();
+        QList<QWidget*> stops;
+        QWidget* first = QApplication::focusWidget();
+        do {
+            QTest::keyClick(QApplication::focusWidget(), Qt::Key_Tab);
+            if (panel->isAncestorOf(QApplication::focusWidget()))
+                stops += QApplication::focusWidget();
+        } while (QApplication::focusWidget() != first && stops.size() < 100);
+        QVERIFY(stops.size() > 10 && stops.size() < 100);
+        for (int index = 1; index < stops.size(); ++index) {
+            const QRect before = placeIn(panel, stops[index - 1]);
+            const QRect now = placeIn(panel, stops[index]);
+            const bool isBelow = now.center().y() > before.bottom();
+            const bool isRight = now.bottom() > before.top() && now.left() > before.right();
+            QVERIFY2(isBelow || isRight, qPrintable(stops[index - 1]->objectName() + " then " +
+                                                    stops[index]->objectName()));
+        }
+    }
+
     void fitsASmallScreen() {
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         const QSize smallest = m_window->window->minimumSizeHint();
         QVERIFY2(
             smallest.width() <= 800 && smallest.height() <= 560,
@@ -54,6 +75,10 @@ private slots:
     }
 
 private:
+    static QRect placeIn(const QWidget* panel, const QWidget* widget) {
+        return {widget->mapTo(panel, QPoint()), widget->size()};
+    }
+
     std::unique_ptr<ScriptedWindow> m_window;
 };
 

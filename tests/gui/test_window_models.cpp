@@ -2,7 +2,6 @@
 // broken, with an engine that does what each test says.
 #include <QPushButton>
 #include <QToolButton>
-#include <semaphore>
 
 #include "gui/window/activity_bar.h"
 #include "gui/window/application.h"
@@ -30,25 +29,21 @@ private slots:
 
     void startsWithTheDemoModelThenTheLastOne() {
         m_window->demoModel = "/models/demo";
-        m_window->openScripted();
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle({});
         QCOMPARE(m_window->loads.back().location.model, "/models/demo");
         m_window->answer = "/models/mine";
         m_window->action("Open Model Folder…")->trigger();
         QVERIFY(m_window->becomesIdle());
         m_window->window->close();
-        m_window->openScripted();
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle({});
         QCOMPARE(m_window->loads.back().location.model, "/models/mine");
-        m_window->openScripted(startWith("/models/told"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle(startWith("/models/told"));
         QCOMPARE(m_window->loads.back().location.model, "/models/told");
     }
 
     void aBrokenFileLeavesTheModelAlone() {
         m_window->script->keepsModelOnFailure = true;
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         m_window->answer = "/models/broken.pth";
         m_window->action("Open Model File…")->trigger();
         QVERIFY(m_window->becomesIdle());
@@ -59,8 +54,7 @@ private slots:
         QVERIFY(m_window->output()->toPlainText().contains("upon a time"));
         QCOMPARE(m_window->label("messageText"), QString());
         m_window->window->close();
-        m_window->openScripted();  // the broken one is not tried again
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle({});  // the broken one is not tried again
         QCOMPARE(m_window->loads.back().location.model, "/models/fable");
     }
 
@@ -72,8 +66,7 @@ private slots:
                 return Error{ErrorCode::NotFound, "There is no tokenizer.", "tokenizer.model"};
             return ScriptedEngine::modelInfo(request);
         };
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         QCOMPARE(m_window->label("messageText"),
                  "fable could not be loaded. There is no tokenizer.");
         m_window->answer = "/elsewhere/tokenizer.model";
@@ -82,8 +75,7 @@ private slots:
         QCOMPARE(m_window->loads.back().location.tokenizer.value(), "/elsewhere/tokenizer.model");
         QCOMPARE(m_window->window->engine().state(), State::Ready);
         m_window->window->close();
-        m_window->openScripted();  // and remembered
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle({});  // and remembered
         QCOMPARE(m_window->window->engine().state(), State::Ready);
     }
 
@@ -95,8 +87,7 @@ private slots:
                 return Error{ErrorCode::NotFound, "params.json is missing.", "/models/params.json"};
             return ScriptedEngine::modelInfo(request);
         };
-        m_window->openScripted(startWith("/models/fable.pth"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle(startWith("/models/fable.pth"));
         QVERIFY(m_window->label("messageText").endsWith("params.json is missing."));
         m_window->answer = "/elsewhere/params.json";
         m_window->click("messageAction");
@@ -115,16 +106,10 @@ private slots:
     void progressOfALoadIsShownAndCancelled() {
         QFETCH(bool, quantising);
         QFETCH(QString, text);
-        std::binary_semaphore reached{0};
-        m_window->script->load = [&](auto&&, const LoadProgressSink& progress,
-                                     const std::stop_token& stop) -> Result<ModelInfo> {
-            progress({.doneBytes = 500, .totalBytes = 2000, .isQuantising = quantising});
-            reached.release();
-            waitForStop(stop);
-            return cancelledError();
-        };
+        m_window->loadUntilStopped(
+            {.doneBytes = 500, .totalBytes = 2000, .isQuantising = quantising});
         m_window->openScripted(startWith("/models/fable"));
-        reached.acquire();
+        m_window->reached.acquire();
         auto* activity = m_window->find<ActivityBar>("activityBar");
         QTRY_COMPARE(activity->text(), text);
         QTRY_VERIFY(m_window->find<QToolButton>("activityCancel")->isVisible());
@@ -156,19 +141,13 @@ private slots:
     }
 
     void aNewModelDuringARunEndsTheRun() {
-        std::binary_semaphore reached{0};
-        m_window->script->generate = [&](auto&&, GenerationSink& sink,
-                                         const std::stop_token& stop) -> Result<GenerationResult> {
+        m_window->runUntilStopped([](GenerationSink& sink) {
             sink.promptStarted(1, 1);
             sink.promptDone({});
-            reached.release();
-            waitForStop(stop);
-            return resultOf(StopReason::Cancelled, "");
-        };
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        });
+        m_window->openIdle();
         m_window->click("generateButton");
-        reached.acquire();
+        m_window->reached.acquire();
         m_window->answer = "/models/other";
         m_window->action("Open Model Folder…")->trigger();
         QVERIFY(m_window->becomesIdle());
@@ -177,15 +156,9 @@ private slots:
     }
 
     void closingInTheMiddleOfALoadEnds() {
-        std::binary_semaphore reached{0};
-        m_window->script->load = [&](auto&&, auto&&,
-                                     const std::stop_token& stop) -> Result<ModelInfo> {
-            reached.release();
-            waitForStop(stop);
-            return cancelledError();
-        };
+        m_window->loadUntilStopped({});
         m_window->openScripted(startWith("/models/fable"));
-        reached.acquire();
+        m_window->reached.acquire();
         m_window->window->close();
         m_window->window.reset();
     }

@@ -7,7 +7,6 @@
 #include <QPushButton>
 #include <QSpinBox>
 #include <QToolButton>
-#include <semaphore>
 
 #include "gui/window/activity_bar.h"
 #include "gui/window/application.h"
@@ -26,8 +25,7 @@ private slots:
     void cleanup() { m_window.reset(); }
 
     void showsTheModelAndItsNumbers() {
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         QCOMPARE(m_window->window->windowTitle(), "fable – QLLaMA");
         QVERIFY(m_window->find<QToolButton>("modelPicker")->text().startsWith("fable"));
         QCOMPARE(m_window->label("statusModel"), "fable (f16)");
@@ -45,8 +43,7 @@ private slots:
     }
 
     void asksForWhatTheControlsSay() {
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         m_window->find<QDoubleSpinBox>("temperature")->setValue(0);
         m_window->find<QDoubleSpinBox>("top-k")->setValue(3);
         m_window->find<QSpinBox>("maxTokens")->setValue(9);
@@ -67,23 +64,19 @@ private slots:
     }
 
     void keysGenerateAndStop() {
-        std::binary_semaphore reached{0};
-        m_window->script->generate = [&](auto&&, GenerationSink& sink,
-                                         const std::stop_token& stop) -> Result<GenerationResult> {
-            sink.promptStarted(1, 1);
-            sink.promptDone({});
-            sink.tokenReady(chunkOf(" there"));
-            reached.release();
-            waitForStop(stop);
-            return resultOf(StopReason::Cancelled, " there");
-        };
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->runUntilStopped(
+            [](GenerationSink& sink) {
+                sink.promptStarted(1, 1);
+                sink.promptDone({});
+                sink.tokenReady(chunkOf(" there"));
+            },
+            " there");
+        m_window->openIdle();
         auto* prompt = m_window->find<PromptTextEdit>("promptEdit");
         QTest::keyClick(prompt, Qt::Key_Return, Qt::ControlModifier);
         QCOMPARE(m_window->window->engine().state(), State::Generating);
         QVERIFY(!m_window->find<QPushButton>("generateButton")->isEnabled());
-        reached.acquire();
+        m_window->reached.acquire();
         QTest::keyClick(m_window->window.get(), Qt::Key_Escape);
         QVERIFY(m_window->becomesIdle());
         QVERIFY(m_window->output()->toPlainText().contains("there\nStopped"));
@@ -94,8 +87,7 @@ private slots:
         m_window->script->generate = [](auto&&...) -> Result<GenerationResult> {
             return Error{ErrorCode::InvalidRequest, "The prompt has 900 tokens, 512 fit.", {}};
         };
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         m_window->generate();
         QCOMPARE(m_window->label("messageText"), "The prompt has 900 tokens, 512 fit.");
         QVERIFY(m_window->output()->isBlank());
@@ -104,19 +96,13 @@ private slots:
     }
 
     void progressOfThePromptIsShown() {
-        std::binary_semaphore reached{0};
-        m_window->script->generate = [&](auto&&, GenerationSink& sink,
-                                         const std::stop_token& stop) -> Result<GenerationResult> {
+        m_window->runUntilStopped([](GenerationSink& sink) {
             sink.promptStarted(400, 1);
             sink.promptProgress(100, 400);
-            reached.release();
-            waitForStop(stop);
-            return resultOf(StopReason::Cancelled, "");
-        };
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        });
+        m_window->openIdle();
         m_window->click("generateButton");
-        reached.acquire();
+        m_window->reached.acquire();
         auto* activity = m_window->find<ActivityBar>("activityBar");
         QTRY_COMPARE(activity->text(), "Reading the prompt: 100 of 400 tokens");
         m_window->click("stopButton");
@@ -130,8 +116,7 @@ private slots:
         QFile file(path);
         QVERIFY(file.open(QIODevice::WriteOnly) && file.write(bytes) == bytes.size());
         file.close();
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         m_window->answer = path;
         m_window->click("openPromptButton");
         QVERIFY(m_window->label("promptSource").contains("prompt.txt"));
@@ -150,8 +135,7 @@ private slots:
     void aPromptFromTheCommandLineIsKeptByteForByte() {
         WindowStart start = startWith("/models/fable");
         start.prompt = "line\r\n\xff end";
-        m_window->openScripted(start);
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle(start);
         QVERIFY(m_window->label("promptSource").contains("byte for byte"));
         m_window->generate();
         QCOMPARE(m_window->requests.back().prompt, *start.prompt);
@@ -174,8 +158,7 @@ private slots:
     }
 
     void theOutputIsSavedAndCleared() {
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->openIdle();
         QAction* save = m_window->action("Save Output As…");
         QVERIFY(!save->isEnabled());
         m_window->generate();
@@ -195,17 +178,10 @@ private slots:
     }
 
     void closingInTheMiddleEnds() {
-        std::binary_semaphore reached{0};
-        m_window->script->generate = [&](auto&&, auto&&,
-                                         const std::stop_token& stop) -> Result<GenerationResult> {
-            reached.release();
-            waitForStop(stop);
-            return resultOf(StopReason::Cancelled, "");
-        };
-        m_window->openScripted(startWith("/models/fable"));
-        QVERIFY(m_window->becomesIdle());
+        m_window->runUntilStopped([](GenerationSink&) {});
+        m_window->openIdle();
         m_window->click("generateButton");
-        reached.acquire();
+        m_window->reached.acquire();
         m_window->window->close();
         m_window->window.reset();
     }

@@ -11,6 +11,7 @@
 #include <QTemporaryDir>
 #include <QTest>
 #include <memory>
+#include <semaphore>
 
 #include "gui/window/main_window.h"
 #include "gui/window/output_view.h"
@@ -145,6 +146,7 @@ struct ScriptedWindow : WindowFixture {
     std::shared_ptr<ScriptedEngine::Script> script = std::make_shared<ScriptedEngine::Script>();
     std::vector<LoadRequest> loads;
     std::vector<GenerationRequest> requests;
+    std::binary_semaphore reached{0};
 
     ScriptedWindow() {
         script->load = [this](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
@@ -171,6 +173,31 @@ struct ScriptedWindow : WindowFixture {
     void openScripted(const WindowStart& start = {}) {
         open(std::make_unique<ScriptedEngine>(script), start);
         QVERIFY(becomesActive());
+    }
+    void openIdle(const WindowStart& start = startWith("/models/fable")) {
+        openScripted(start);
+        QVERIFY(becomesIdle());
+    }
+    // Runs from now on do what `begin` does, tell through `reached`, and go on until they are stopped.
+    void runUntilStopped(std::function<void(GenerationSink&)> begin, std::string text = {}) {
+        script->generate = [this, begin = std::move(begin), text = std::move(text)](
+                               auto&&, GenerationSink& sink,
+                               const std::stop_token& stop) -> Result<GenerationResult> {
+            begin(sink);
+            reached.release();
+            waitForStop(stop);
+            return resultOf(StopReason::Cancelled, text);
+        };
+    }
+    // A load that reports `done` and goes on until it is cancelled, likewise.
+    void loadUntilStopped(LoadProgress done) {
+        script->load = [this, done](auto&&, const LoadProgressSink& progress,
+                                    const std::stop_token& stop) -> Result<ModelInfo> {
+            progress(done);
+            reached.release();
+            waitForStop(stop);
+            return cancelledError();
+        };
     }
     void generate() {
         click("generateButton");
