@@ -5,10 +5,11 @@
 //   y [n, stride], written at columns first .. first + rows - 1
 //
 // Work: a work-group of SIDE x SIDE items computes a tile of TILE = EACH SIDE rows and as many
-// positions, each item EACH x EACH of them; DEPTH columns of both sides go through local memory, read
-// by neighbouring items from neighbouring addresses. Global size: (SIDE ceil(rows / TILE),
-// SIDE ceil(n / TILE)). SIDE 16 (256 items) or 8 (64 items), EACH 4 or 8: the device's limits and the
-// host choose, and each sum is the same, bit for bit, with any.
+// positions, each item EACH x EACH of them in registers (so all loops over those are unrolled); DEPTH
+// columns of both sides go through local memory, read by neighbouring items from neighbouring
+// addresses. Global size: (SIDE ceil(rows / TILE), SIDE ceil(n / TILE)). SIDE 16 (256 items) or 8 (64
+// items), EACH 4 or 8: the device's limits and the host choose, and each sum is the same, bit for bit,
+// with any.
 // WEIGHT: 16 half, 17 bfloat16, 32 float.
 // Moves each weight ceil(n / TILE) times and x ceil(rows / TILE) times; 2 n flops a weight.
 
@@ -48,7 +49,9 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
     const int row0 = (int)get_group_id(0) * TILE;
     const int token0 = (int)get_group_id(1) * TILE;
     float sums[EACH][EACH];
+#pragma unroll
     for (int i = 0; i < EACH; ++i)
+#pragma unroll
         for (int j = 0; j < EACH; ++j)
             sums[i][j] = 0.0f;
     for (int column0 = 0; column0 < columns; column0 += DEPTH) {
@@ -67,18 +70,23 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int k = 0; k < DEPTH; ++k) {
             float row[EACH];
+#pragma unroll
             for (int i = 0; i < EACH; ++i)
                 row[i] = weights[k * PITCH + a + i * SIDE];
+#pragma unroll
             for (int j = 0; j < EACH; ++j) {
                 const float activation = activations[k * PITCH + b + j * SIDE];
+#pragma unroll
                 for (int i = 0; i < EACH; ++i)
                     sums[i][j] = mad(row[i], activation, sums[i][j]);
             }
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
+#pragma unroll
     for (int j = 0; j < EACH; ++j) {
         const int token = token0 + b + j * SIDE;
+#pragma unroll
         for (int i = 0; i < EACH; ++i) {
             const int row = row0 + a + i * SIDE;
             if (token >= n || row >= rows) continue;

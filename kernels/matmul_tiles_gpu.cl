@@ -9,10 +9,11 @@
 // The products of a block are summed exactly, as f32 that hold integers (below 2^24): that is what
 // every device multiplies fast. The sums are then scaled and added up in f32.
 // Work: a work-group of SIDE x SIDE items computes a tile of TILE = EACH SIDE rows and as many
-// positions, each item EACH x EACH of them; DEPTH columns of both sides go through local memory, read
-// by neighbouring items from neighbouring addresses. Global size: (SIDE ceil(rows / TILE),
-// SIDE ceil(n / TILE)). SIDE 16 (256 items) or 8 (64 items), EACH 4 or 8: the device's limits and the
-// host choose, and each sum is the same, bit for bit, with any.
+// positions, each item EACH x EACH of them in registers (so all loops over those are unrolled); DEPTH
+// columns of both sides go through local memory, read by neighbouring items from neighbouring
+// addresses. Global size: (SIDE ceil(rows / TILE), SIDE ceil(n / TILE)). SIDE 16 (256 items) or 8 (64
+// items), EACH 4 or 8: the device's limits and the host choose, and each sum is the same, bit for bit,
+// with any.
 // Moves each weight ceil(n / TILE) times and x ceil(rows / TILE) times; 2 n flops a weight.
 
 #ifndef SIDE
@@ -79,21 +80,27 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
     const size_t tileBytes = (size_t)blocks * BLOCK_BYTES + FACTOR_BYTES;
     float totals[EACH][EACH];
     float sums[EACH][EACH];
+#pragma unroll
     for (int i = 0; i < EACH; ++i)
+#pragma unroll
         for (int j = 0; j < EACH; ++j)
             totals[i][j] = 0.0f;
     for (int step = 0; step < 2 * blocks; ++step) {
         const int half_ = step % 2;
         for (int load = item; load < TILE * DEPTH / 4; load += SIDE * SIDE) {
-            const int line = load % TILE;
+            const int line = load % TILE;  // rows of a group are neighbours
             const int group = load / TILE;
             const int row = row0 + line;
-            const int token = token0 + line;
             __global const uchar* block =
                 w + row / TILE_ROWS * tileBytes + (size_t)(step / 2) * BLOCK_BYTES;
-            __global const int* rounded = x + ((size_t)token * blocks + step / 2) * BLOCK_INTS;
             spread(row < rows ? weights_of(block, row % TILE_ROWS, half_, group) : 0,
                    weights + 4 * group * PITCH + line);
+        }
+        for (int load = item; load < TILE * DEPTH / 4; load += SIDE * SIDE) {
+            const int line = load / (DEPTH / 4);
+            const int group = load % (DEPTH / 4);  // groups of a position are neighbours
+            const int token = token0 + line;
+            __global const int* rounded = x + ((size_t)token * blocks + step / 2) * BLOCK_INTS;
             spread(token < n ? rounded[half_ * 4 + group] : 0,
                    activations + 4 * group * PITCH + line);
         }
@@ -119,22 +126,29 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         if (half_ == 0) {
+#pragma unroll
             for (int i = 0; i < EACH; ++i)
+#pragma unroll
                 for (int j = 0; j < EACH; ++j)
                     sums[i][j] = 0.0f;
         }
         for (int k = 0; k < DEPTH; ++k) {
             float row[EACH];
+#pragma unroll
             for (int i = 0; i < EACH; ++i)
                 row[i] = weights[k * PITCH + a + i * SIDE];
+#pragma unroll
             for (int j = 0; j < EACH; ++j) {
                 const float activation = activations[k * PITCH + b + j * SIDE];
+#pragma unroll
                 for (int i = 0; i < EACH; ++i)
                     sums[i][j] = mad(row[i], activation, sums[i][j]);
             }
         }
         if (half_ == 1) {
+#pragma unroll
             for (int j = 0; j < EACH; ++j)
+#pragma unroll
                 for (int i = 0; i < EACH; ++i) {
                     const int line = a + i * SIDE;
                     const int position = b + j * SIDE;
@@ -147,8 +161,10 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
+#pragma unroll
     for (int j = 0; j < EACH; ++j) {
         const int token = token0 + b + j * SIDE;
+#pragma unroll
         for (int i = 0; i < EACH; ++i) {
             const int row = row0 + a + i * SIDE;
             if (token >= n || row >= rows) continue;

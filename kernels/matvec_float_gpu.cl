@@ -6,9 +6,11 @@
 //
 // Work: a work-group of LOCAL items is made of teams of TEAM items (32 or 64, what the hardware runs
 // in step); a team takes ROWS rows at a time, so that their loads are under way together and x is read
-// once for them. Neighbouring items read neighbouring eights of weights (16 bytes of a half), so that a
-// team reads whole lines; the sums of a team are reduced in local memory. Global size:
+// once for them. Neighbouring items read neighbouring eights of weights (16 bytes of a half, in one
+// load), so that a team reads whole lines; rows that are not made of eights, which would not be
+// aligned, are read a weight at a time. The sums of a team are reduced in local memory. Global size:
 // LOCAL * ceil(rows / (ROWS * LOCAL / TEAM)). A row's sum depends on TEAM, not on LOCAL and ROWS.
+// w and x must begin at multiples of 16 bytes.
 // WEIGHT: 16 half, 17 bfloat16, 32 float.
 // Moves rows * columns weights once; 2 flops a weight.
 
@@ -26,16 +28,19 @@
 #if WEIGHT == 16
 typedef half Weight;
 #define LOAD_WEIGHT(i, p) vload_half((i), (p))
-#define LOAD_WEIGHTS(p) vload_half8(0, (p))
+#define LOAD_WEIGHTS(p) vloada_half8(0, (p))
 #elif WEIGHT == 17
 typedef ushort Weight;
 #define LOAD_WEIGHT(i, p) as_float((uint)(p)[i] << 16)
-#define LOAD_WEIGHTS(p) as_float8(convert_uint8(vload8(0, (p))) << 16)
+#define LOAD_WEIGHTS(p) as_float8(convert_uint8(*(__global const ushort8*)(p)) << 16)
 #else
 typedef float Weight;
 #define LOAD_WEIGHT(i, p) (p)[i]
-#define LOAD_WEIGHTS(p) vload8(0, (p))
+#define LOAD_WEIGHTS(p) LOAD_FLOATS(p)
 #endif
+
+// Two loads of 16 bytes: vload8 may not count on more than the alignment of a float.
+#define LOAD_FLOATS(p) (float8)(((__global const float4*)(p))[0], ((__global const float4*)(p))[1])
 
 float dot8(float8 a, float8 b) {
     return dot(a.lo, b.lo) + dot(a.hi, b.hi);
@@ -59,9 +64,9 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void matvec(
                                           : w2 + (size_t)(row - rows0 - rows1) * columns;
         parts[r] = 0.0f;
     }
-    const int whole = columns / 8 * 8;
+    const int whole = columns % 8 == 0 ? columns : 0;
     for (int k = lane * 8; k < whole; k += TEAM * 8) {
-        const float8 activations = vload8(0, x + k);
+        const float8 activations = LOAD_FLOATS(x + k);
 #pragma unroll
         for (int r = 0; r < ROWS; ++r)
             parts[r] += dot8(LOAD_WEIGHTS(starts[r] + k), activations);

@@ -97,6 +97,24 @@ struct Transformer::Impl {
     std::unique_ptr<Buffer> rowLogits;  // [kLogitRows, vocabulary], once forwardAll() needs it
     std::vector<float> handOver;        // the residual stream between two stages
     std::int64_t position = 0;
+    std::size_t stageAtWork = 0;  // whose failure a call reports
+
+    // Cache and working buffers for weights.
+    [[nodiscard]] Result<Stage> stageOf(StageWeights weights,
+                                        const std::vector<float>& rotations) const {
+        Backend& backend = *weights.backend;
+        Stage stage;
+        QLLAMA_TRY(stage.scratch,
+                   createScratch(backend, config, batchSize, weights.output != nullptr, rotations));
+        QLLAMA_TRY(stage.cache, backend.createKvCache(
+                                    {.layerCount = static_cast<std::int64_t>(weights.layers.size()),
+                                     .kvHeadCount = config.kvHeadCount,
+                                     .headDim = config.headDim,
+                                     .capacity = options.contextLength,
+                                     .precision = options.kvPrecision}));
+        stage.weights = std::move(weights);
+        return stage;
+    }
 
     [[nodiscard]] AttentionShape attentionShape() const {
         return {config.headCount, config.kvHeadCount, config.headDim};
@@ -192,6 +210,7 @@ struct Transformer::Impl {
             if (++layersDone < config.layerCount && progress)
                 progress(n * layersDone / config.layerCount);
         };
+        stageAtWork = 0;
         stages.front().weights.backend->embed(*stages.front().weights.embedding, tokens,
                                               *stages.front().scratch.x);
         for (std::size_t index = 0; index < stages.size(); ++index) {
@@ -200,6 +219,7 @@ struct Transformer::Impl {
                 handOver.resize(static_cast<std::size_t>(n * config.dim));
                 Stage& before = stages[index - 1];
                 QLLAMA_CHECK(before.weights.backend->read(*before.scratch.x, 0, handOver));
+                stageAtWork = index;
                 QLLAMA_CHECK(stage.weights.backend->write(*stage.scratch.x, 0, handOver));
             }
             QLLAMA_CHECK(runLayers(stage, n, layerDone, stop));
@@ -242,18 +262,7 @@ Result<std::unique_ptr<Transformer>> Transformer::create(const LlamaConfig& conf
     const std::vector<float> rotations = rotationTable(config, options.contextLength);
     for (StageWeights& weights : stages) {
         if (failedStage != nullptr) *failedStage = impl->stages.size();
-        Backend& backend = *weights.backend;
-        const bool isLast = weights.output != nullptr;
-        Stage stage;
-        QLLAMA_TRY(stage.scratch,
-                   createScratch(backend, config, impl->batchSize, isLast, rotations));
-        QLLAMA_TRY(stage.cache, backend.createKvCache(
-                                    {.layerCount = static_cast<std::int64_t>(weights.layers.size()),
-                                     .kvHeadCount = config.kvHeadCount,
-                                     .headDim = config.headDim,
-                                     .capacity = options.contextLength,
-                                     .precision = options.kvPrecision}));
-        stage.weights = std::move(weights);
+        QLLAMA_TRY(Stage stage, impl->stageOf(std::move(weights), rotations));
         impl->stages.push_back(std::move(stage));
     }
     assert(!impl->stages.empty() && impl->stages.front().weights.embedding &&
@@ -305,6 +314,20 @@ Result<void> Transformer::forwardAll(std::span<const std::int32_t> tokens, const
                                         static_cast<std::int64_t>(count), sink));
         done += count;
     }
+    return {};
+}
+
+std::size_t Transformer::failedStage() const {
+    return m_impl->stageAtWork;
+}
+
+Result<void> Transformer::replaceStage(std::size_t index, StageWeights weights) {
+    const std::vector<float> rotations =
+        rotationTable(m_impl->config, m_impl->options.contextLength);
+    QLLAMA_TRY(Stage stage, m_impl->stageOf(std::move(weights), rotations));
+    if (index + 1 == m_impl->stages.size()) m_impl->rowLogits.reset();
+    m_impl->stages[index] = std::move(stage);
+    m_impl->position = 0;
     return {};
 }
 

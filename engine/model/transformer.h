@@ -52,6 +52,12 @@ public:
     Result<void> forwardAll(std::span<const std::int32_t> tokens, const LogitsSink& sink,
                             std::stop_token stop);
 
+    // The stage whose device a forward() that failed had to do with.
+    [[nodiscard]] std::size_t failedStage() const;
+    // Takes the same layers on another backend in place of a stage; the context is empty afterwards.
+    // The stage's old backend must still be there. On failure all is as it was.
+    Result<void> replaceStage(std::size_t index, StageWeights weights);
+
     // [vocabularySize], of the last token of the last whole forward().
     [[nodiscard]] std::span<const float> logits() const;
 

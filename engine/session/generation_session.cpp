@@ -143,26 +143,27 @@ private:
         }
     }
 
-    // Appends the last tokens of the history to the context: all of it again, on the CPU, when the
-    // device fails and may be left.
+    // Appends the last tokens of the history to the context: all of it again, without the device that
+    // failed, where that may be left.
     Result<void> evaluate(std::span<const TokenId> tokens,
                           const std::function<void(std::int64_t)>& report) {
         Result<void> evaluated = m_model.transformer->forward(tokens, report, m_stop);
         remember();
-        const bool isOfDevice =
-            !evaluated.ok() && (evaluated.error().code == ErrorCode::Device ||
-                                evaluated.error().code == ErrorCode::OutOfMemory);
-        const auto& mayLeave = m_model.request.mayLeaveDevice;
-        const bool computesElsewhere =
-            std::any_of(m_model.backends.begin(), m_model.backends.end(),
-                        [](const auto& backend) { return backend->device().id != "cpu"; });
-        if (!isOfDevice || !computesElsewhere || !mayLeave || !mayLeave(evaluated.error()))
-            return evaluated;
-        QLLAMA_CHECK(moveToCpu(m_model, evaluated.error(), m_stop));
-        m_sink.modelMoved(m_model.info);
-        evaluated = m_model.transformer->forward(m_history, {}, m_stop);
-        remember();
+        while (!evaluated.ok() && mayLeaveDevice(evaluated.error())) {
+            QLLAMA_CHECK(leaveDevice(m_model, evaluated.error(), m_stop));
+            m_sink.modelMoved(m_model.info);
+            evaluated = m_model.transformer->forward(m_history, {}, m_stop);
+            remember();
+        }
         return evaluated;
+    }
+
+    [[nodiscard]] bool mayLeaveDevice(const Error& error) const {
+        const bool isOfDevice =
+            error.code == ErrorCode::Device || error.code == ErrorCode::OutOfMemory;
+        const std::size_t failed = m_model.transformer->failedStage();
+        return isOfDevice && m_model.backends[failed]->device().id != "cpu" &&
+               m_model.request.mayLeaveDevice && m_model.request.mayLeaveDevice(error);
     }
 
     // Accounts for one sampled token and passes it on; the reason to end after it, if any.

@@ -1,5 +1,6 @@
 #include "engine/session/model_loader.h"
 
+#include <algorithm>
 #include <chrono>
 #include <set>
 #include <utility>
@@ -55,20 +56,28 @@ Result<std::int64_t> contextLengthFor(const LoadRequest& request, const LlamaCon
                  {}};
 }
 
+// All but the devices.
+Result<PlacementRequest> placementFor(const LoadRequest& request, const Checkpoint& checkpoint,
+                                      const LlamaConfig& config) {
+    PlacementRequest placement;
+    placement.config = config;
+    placement.precision = request.precision;
+    QLLAMA_TRY(placement.contextLength, contextLengthFor(request, config));
+    placement.kvPrecision = request.kvPrecision.value_or(automaticKvPrecision(
+        request.precision, checkpoint.tensors, config, placement.contextLength));
+    return placement;
+}
+
 Result<PipelineRequest> pipelineFor(const LoadRequest& request, const Checkpoint& checkpoint,
                                     const LlamaConfig& config) {
     PipelineRequest pipeline;
-    QLLAMA_TRY(pipeline.placement.contextLength, contextLengthFor(request, config));
+    QLLAMA_TRY(pipeline.placement, placementFor(request, checkpoint, config));
     QLLAMA_TRY(DeviceChoice choice, chooseDevices({.device = request.device,
                                                    .split = request.split,
                                                    .deviceShare = request.deviceShare,
                                                    .mayUseCpu = request.mayUseCpu,
                                                    .mayLeaveDevice = request.mayLeaveDevice,
                                                    .layerCount = config.layerCount}));
-    pipeline.placement.config = config;
-    pipeline.placement.precision = request.precision;
-    pipeline.placement.kvPrecision = request.kvPrecision.value_or(automaticKvPrecision(
-        request.precision, checkpoint.tensors, config, pipeline.placement.contextLength));
     pipeline.placement.devices = std::move(choice.devices);
     pipeline.placement.split = std::move(choice.split);
     pipeline.cpuIsSpare = choice.cpuIsSpare;
@@ -114,6 +123,49 @@ void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedMo
             info.tuning.push_back(std::move(outcome));
     info.notes = checkpoint.notes;
     info.notes.insert(info.notes.end(), info.placement.notes.begin(), info.placement.notes.end());
+}
+
+// Loads all layers again on the CPU, which may have kept them as it wants them.
+Result<void> moveToCpu(LoadedModel& model, const Error& failure, std::stop_token stop) {
+    LoadRequest request = model.request;
+    request.device = "cpu";
+    request.split.reset();
+    request.deviceShare.reset();
+    request.needsTokenizer = false;
+    request.planMade = {};
+    request.contextLength = model.info.contextLength;
+    QLLAMA_TRY(auto loaded, loadModel(request, {}, std::move(stop)));
+    model.transformer = std::move(loaded->transformer);  // before the backends that it borrows
+    model.backends = std::move(loaded->backends);
+    model.info = std::move(loaded->info);
+    model.info.notes.push_back(failure.message + " All layers run on the processor from here on.");
+    return {};
+}
+
+// Loads the layers of one stage again on the CPU; the other devices keep theirs.
+Result<void> moveStageToCpu(LoadedModel& model, std::size_t index, const Error& failure,
+                            std::stop_token stop) {
+    const LoadRequest& request = model.request;
+    QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(request.location, stop));
+    QLLAMA_TRY(PlacementRequest placement,
+               placementFor(request, checkpoint, model.transformer->config()));
+    placement.split.emplace();
+    for (const StagePlacement& stage : model.info.placement.stages) {
+        placement.devices.push_back(stage.device);
+        placement.split->push_back(stage.layerCount);
+    }
+    QLLAMA_TRY(placement.devices[index], describeDevice("cpu"));
+    QLLAMA_TRY(PlacementPlan plan, planPlacement(placement, checkpoint));
+    QLLAMA_TRY(auto backend, createBackend("cpu", {.threadCount = request.threadCount}));
+    const StagePlacement& stage = plan.stages[index];
+    QLLAMA_TRY(auto weights, loadStage(*backend, checkpoint, placement.config, placement.precision,
+                                       stage.firstLayer, stage.layerCount, {}, std::move(stop)));
+    QLLAMA_CHECK(model.transformer->replaceStage(index, std::move(weights)));
+    model.backends[index] = std::move(backend);
+    model.info.placement.stages = std::move(plan.stages);
+    model.info.device = model.backends.front()->device();
+    model.info.notes.push_back(failure.message + " Its layers run on the processor from here on.");
+    return {};
 }
 
 }  // namespace
@@ -181,20 +233,14 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     return model;
 }
 
-Result<void> moveToCpu(LoadedModel& model, const Error& failure, std::stop_token stop) {
-    LoadRequest request = model.request;
-    request.device = "cpu";
-    request.split.reset();
-    request.deviceShare.reset();
-    request.needsTokenizer = false;
-    request.planMade = {};
-    request.contextLength = model.info.contextLength;
-    QLLAMA_TRY(auto loaded, loadModel(request, {}, std::move(stop)));
-    model.transformer = std::move(loaded->transformer);  // before the backends that it borrows
-    model.backends = std::move(loaded->backends);
-    model.info = std::move(loaded->info);
-    model.info.notes.push_back(failure.message + " All layers run on the processor from here on.");
-    return {};
+Result<void> leaveDevice(LoadedModel& model, const Error& failure, std::stop_token stop) {
+    const auto& stages = model.info.placement.stages;
+    const std::size_t failed = model.transformer->failedStage();
+    const bool othersRemain = std::any_of(stages.begin(), stages.end(), [&](const auto& stage) {
+        return stage.device.id != "cpu" && stage.device.id != stages[failed].device.id;
+    });
+    return othersRemain ? moveStageToCpu(model, failed, failure, std::move(stop))
+                        : moveToCpu(model, failure, std::move(stop));
 }
 
 }  // namespace qllama

@@ -81,10 +81,10 @@ Result<PlacementPlan> planModel(const LoadRequest& request, std::stop_token stop
 Result<PlacementPlan> planModel(const LoadRequest& request, const Checkpoint& checkpoint,
                                 const LlamaConfig& config);
 
-// Loads the weights again on the CPU, after `failure` of a device that computed with them; the
-// context is empty afterwards. What it says of that is the last of info.notes. On failure, which may
-// be Cancelled, `model` is as it was.
-Result<void> moveToCpu(LoadedModel& model, const Error& failure, std::stop_token stop);
+// Puts the layers of the device whose `failure` ended the last forward() on the CPU; other devices keep
+// theirs. The context is empty afterwards. What it says of that is the last of info.notes. On failure,
+// which may be Cancelled, `model` is as it was.
+Result<void> leaveDevice(LoadedModel& model, const Error& failure, std::stop_token stop);
 
 // Error code of a missing tokenizer.model is NotFound with where = "tokenizer.model": the front end
 // then asks for the file and tries again with location.tokenizer set.

@@ -78,6 +78,10 @@ Result<DeviceChoice> shared(DeviceChoice choice, const DeviceRequest& request) {
     return choice;
 }
 
+std::string counted(std::int64_t layers) {
+    return std::to_string(layers) + (layers == 1 ? " layer" : " layers");
+}
+
 LoadProgressSink withOffset(const LoadProgressSink& progress, std::int64_t before,
                             std::int64_t total) {
     if (!progress) return {};
@@ -132,18 +136,29 @@ Result<void> openBackends(const PipelineRequest& request, Pipeline& pipeline,
     return {};
 }
 
-// Gives the device of a stage fewer layers; the sentence about it.
-std::string stepBack(PlacementRequest& placement, const StagePlacement& stage) {
+// Gives the device of a stage fewer layers.
+void stepBack(PlacementRequest& placement, const StagePlacement& stage) {
     placement.layerLimits.resize(placement.devices.size(), placement.config.layerCount);
-    std::int64_t limit = 0;
-    for (std::size_t i = 0; i < placement.devices.size(); ++i) {
-        if (placement.devices[i].id != stage.device.id) continue;
-        limit = stage.layerCount - std::max<std::int64_t>(1, stage.layerCount / kStepBackParts);
-        placement.layerLimits[i] = limit;
+    for (std::size_t i = 0; i < placement.devices.size(); ++i)
+        if (placement.devices[i].id == stage.device.id)
+            placement.layerLimits[i] =
+                stage.layerCount - std::max<std::int64_t>(1, stage.layerCount / kStepBackParts);
+}
+
+// A sentence about each device that ran out of memory, given the stages that it first did so with and
+// the plan since, if there is one.
+std::vector<std::string> stepBackNotes(const std::vector<StagePlacement>& first,
+                                       const PlacementPlan* plan) {
+    std::vector<std::string> notes;
+    for (const StagePlacement& stage : first) {
+        std::string now = plan == nullptr ? "." : ", and with fewer.";
+        for (const StagePlacement& other : plan ? plan->stages : std::vector<StagePlacement>())
+            if (other.device.id == stage.device.id)
+                now = "; it has " + counted(other.layerCount) + " now.";
+        notes.push_back("The device " + stage.device.id + " (" + stage.device.name +
+                        ") ran out of memory with " + counted(stage.layerCount) + now);
     }
-    return "The device " + stage.device.id + " (" + stage.device.name +
-           ") ran out of memory with " + std::to_string(stage.layerCount) +
-           " layers; it was tried again with at most " + std::to_string(limit) + ".";
+    return notes;
 }
 
 // Leaves the device of a stage out; the sentence about it.
@@ -177,18 +192,32 @@ bool mayLeave(const PipelineRequest& request, const Error& error, const StagePla
            request.mayLeaveDevice(error);
 }
 
-PlacementPlan withNotes(PlacementPlan plan, const std::vector<std::string>& before) {
-    plan.notes.insert(plan.notes.begin(), before.begin(), before.end());
-    return plan;
-}
-
-void addSpareNote(const PipelineRequest& request, Pipeline& pipeline) {
-    const StagePlacement& last = pipeline.plan.stages.back();
+void addSpareNote(const PipelineRequest& request, PlacementPlan& plan) {
+    const StagePlacement& last = plan.stages.back();
     if (!request.cpuIsSpare || last.device.id != "cpu") return;
     const std::string& wanted = request.placement.devices.front().id;
-    pipeline.plan.notes.push_back(std::to_string(last.layerCount) + " of the " +
-                                  std::to_string(request.placement.config.layerCount) +
-                                  " layers do not fit on " + wanted + " and run on the processor.");
+    const std::int64_t all = request.placement.config.layerCount;
+    const bool one = last.layerCount == 1;
+    plan.notes.push_back(last.layerCount == all
+                             ? "All layers run on the processor."
+                             : std::to_string(last.layerCount) + " of the " + std::to_string(all) +
+                                   " layers " + (one ? "does" : "do") + " not fit on " + wanted +
+                                   " and " + (one ? "runs" : "run") + " on the processor.");
+}
+
+// A plan, and why it is another one than the first; so does the error where there is none.
+Result<PlacementPlan> planAgain(const PlacementRequest& placement, const Checkpoint& checkpoint,
+                                const std::vector<StagePlacement>& steppedBack) {
+    auto plan = planPlacement(placement, checkpoint);
+    const auto notes = stepBackNotes(steppedBack, plan.ok() ? &plan.value() : nullptr);
+    if (!plan.ok()) {
+        Error error = plan.error();
+        for (auto note = notes.rbegin(); note != notes.rend(); ++note)
+            error.message.insert(0, *note + ' ');
+        return error;
+    }
+    plan.value().notes.insert(plan.value().notes.begin(), notes.begin(), notes.end());
+    return plan;
 }
 
 Result<std::unique_ptr<Transformer>> loadStages(const PipelineRequest& request,
@@ -225,17 +254,18 @@ Result<Pipeline> loadPipeline(const PipelineRequest& request, const Checkpoint& 
                               const LoadProgressSink& progress, std::stop_token stop) {
     PipelineRequest current = request;
     std::vector<std::string> notes = request.notes;
+    std::vector<StagePlacement> steppedBack;
     Pipeline pipeline;
     while (true) {
-        QLLAMA_TRY(pipeline.plan, planPlacement(current.placement, checkpoint));
-        if (request.planMade) request.planMade(withNotes(pipeline.plan, notes));
+        QLLAMA_TRY(pipeline.plan, planAgain(current.placement, checkpoint, steppedBack));
+        pipeline.plan.notes.insert(pipeline.plan.notes.begin(), notes.begin(), notes.end());
+        if (request.planMade) request.planMade(pipeline.plan);
         std::size_t failedStage = 0;
         Result<std::unique_ptr<Transformer>> transformer =
             loadStages(current, checkpoint, pipeline, progress, stop, failedStage);
         if (transformer.ok()) {
             pipeline.transformer = std::move(transformer).value();
-            addSpareNote(request, pipeline);
-            pipeline.plan = withNotes(std::move(pipeline.plan), notes);
+            addSpareNote(request, pipeline.plan);
             return pipeline;
         }
         const Error& error = transformer.error();
@@ -243,7 +273,12 @@ Result<Pipeline> loadPipeline(const PipelineRequest& request, const Checkpoint& 
             pipeline.plan.stages[std::min(failedStage, pipeline.plan.stages.size() - 1)];
         if (error.code == ErrorCode::OutOfMemory && !current.placement.split &&
             stage.device.id != "cpu") {
-            notes.push_back(stepBack(current.placement, stage));
+            stepBack(current.placement, stage);
+            const auto known = [&](const auto& other) {
+                return other.device.id == stage.device.id;
+            };
+            if (std::none_of(steppedBack.begin(), steppedBack.end(), known))
+                steppedBack.push_back(stage);
             continue;
         }
         if (!mayLeave(request, error, stage)) return error;

@@ -21,9 +21,12 @@ constexpr const char* kLayerMatrices[] = {
 
 constexpr const char* kLayerVectors[] = {"attention_norm.weight", "ffn_norm.weight"};
 
-std::string gigabytes(std::int64_t bytes) {
-    const std::int64_t tenths = (bytes + 50'000'000) / 100'000'000;
-    return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " GB";
+std::string sizeText(std::int64_t bytes) {
+    const bool small = bytes < 1'000'000'000;
+    const std::int64_t tenth = small ? 100'000 : 100'000'000;
+    const std::int64_t tenths = (bytes + tenth / 2) / tenth;
+    return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
+           (small ? " MB" : " GB");
 }
 
 std::optional<std::int64_t> usableBytes(const DeviceInfo& device) {
@@ -143,8 +146,9 @@ Error doesNotFit(const PlacementRequest& request, const std::vector<std::int64_t
     return {
         ErrorCode::OutOfMemory,
         "The model does not fit: " + std::to_string(placed) + " of its " +
-            std::to_string(request.config.layerCount) + " layers fit on " + devices +
-            ", the other " + std::to_string(rest) + " need " + gigabytes(missing.totalBytes()) +
+            std::to_string(request.config.layerCount) + " layers fit on " + devices + ", " +
+            (rest == 1 ? "the other one needs " : "the others need ") +
+            sizeText(missing.totalBytes()) +
             " more. Add a device (cpu is one), or use a smaller precision or a shorter context.",
         {}};
 }
@@ -163,8 +167,8 @@ void addNotes(const PlacementRequest& request, PlacementPlan& plan) {
     for (const StagePlacement& placed : plan.stages)
         if (placed.usableBytes && placed.totalBytes() > *placed.usableBytes)
             plan.notes.push_back("The " + placeText(placed) + " need " +
-                                 gigabytes(placed.totalBytes()) + ", but it has " +
-                                 gigabytes(*placed.usableBytes) + " to give.");
+                                 sizeText(placed.totalBytes()) + ", but it has " +
+                                 sizeText(*placed.usableBytes) + " to give.");
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ private:
 
     Kernel m_kernel;
     std::int64_t m_blockBytes = 0;
-    std::int64_t m_local = 1;
+    std::int64_t m_mostLocal = 256;
     cl::Buffer m_rounded;
     std::int64_t m_mostBlocks = 0;  // of a row
     std::int64_t m_capacity = 0;    // blocks

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <string>
 
-#include "engine/backend/opencl/elementwise_kernels.h"
-
 namespace qllama::opencl {
 namespace {
 
@@ -37,10 +35,6 @@ std::size_t sized(std::int64_t value) {
     return static_cast<std::size_t>(value);
 }
 
-Grid flatGrid(std::int64_t items, std::int64_t local) {
-    return {cl::NDRange(sized((items + local - 1) / local * local)), cl::NDRange(sized(local))};
-}
-
 }  // namespace
 
 Result<std::unique_ptr<AttentionKernels>> AttentionKernels::compile(DeviceQueue& queue,
@@ -49,7 +43,6 @@ Result<std::unique_ptr<AttentionKernels>> AttentionKernels::compile(DeviceQueue&
     auto kernels = std::make_unique<AttentionKernels>();
     kernels->m_headDim = headDim;
     kernels->m_precision = precision;
-    kernels->m_plainLocal = plainLocalSize(queue);
     kernels->m_options = "-DHEAD_DIM=" + std::to_string(headDim) +
                          " -DPADDED_DIM=" + std::to_string(ClKvCache::paddedDim(headDim)) +
                          " -DKV=" + (precision == KvPrecision::F16 ? "16" : "32");
@@ -89,7 +82,7 @@ void AttentionKernels::ropeAndStore(DeviceQueue& queue, const RopeWork& work) {
     const AttentionShape& shape = work.shape;
     const std::int64_t slots = shape.headCount + 2 * shape.kvHeadCount;
     const std::int64_t items = work.n * slots * (shape.headDim / 2);
-    queue.launch(m_ropeStore, flatGrid(items, m_plainLocal), items * 2 * 8, work.q, work.k, work.v,
+    queue.launch(m_ropeStore, flatGrid(m_ropeStore, items), items * 2 * 8, work.q, work.k, work.v,
                  work.rotations, work.cache.layer(work.layer), narrowed(shape.headCount),
                  narrowed(shape.kvHeadCount),
                  narrowed(ClKvCache::paddedCapacity(work.cache.shape())), narrowed(work.first),
@@ -162,7 +155,7 @@ void AttentionKernels::attention(DeviceQueue& queue, const AttentionWork& work) 
     if (!reservePartials(queue, splits == 1 ? 1 : queries * splits)) return;
     launch(queue, *kernel.value(), work, splits);
     if (splits == 1) return;
-    queue.launch(m_merge, flatGrid(queries * m_headDim, m_plainLocal),
+    queue.launch(m_merge, flatGrid(m_merge, queries * m_headDim),
                  queries * splits * (m_headDim + 2) * 4, m_partials, narrowed(splits),
                  narrowed(queries), work.out);
 }

@@ -60,7 +60,6 @@ private:
     KvPrecision m_precision = KvPrecision::F16;
     std::string m_options;
     std::int64_t m_local = 1;  // GPU form
-    std::int64_t m_plainLocal = 1;
     Kernel m_ropeStore;
     Kernel m_gpu;
     Kernel m_merge;

@@ -35,6 +35,16 @@ double millisecondsOf(const cl::Event& event) {
 
 }  // namespace
 
+Grid flatGrid(const Kernel& kernel, std::int64_t items, std::int64_t mostLocal) {
+    const std::int64_t limit = std::min(kernel.largestWorkGroup, mostLocal);
+    std::int64_t local = 1;
+    while (local * 2 <= limit)
+        local *= 2;
+    const std::int64_t global = (items + local - 1) / local * local;
+    return {cl::NDRange(static_cast<std::size_t>(global)),
+            cl::NDRange(static_cast<std::size_t>(local))};
+}
+
 DeviceQueue::DeviceQueue(const FoundDevice& device, const Options& options)
     : m_info(device.info),
       m_text(device.info.id + " (" + device.info.name + ")"),
@@ -112,6 +122,10 @@ Result<Kernel> DeviceQueue::kernel(const std::string& file, const std::string& n
                                  .options = "-cl-std=CL1.2 -cl-mad-enable -w -DLANES=" +
                                             std::to_string(m_vectorLanes) + " " + options}));
         Kernel kernel{name, cl::Kernel(built.program, name.c_str())};
+        kernel.largestWorkGroup =
+            std::min(m_largestWorkGroup,
+                     static_cast<std::int64_t>(
+                         kernel.kernel.getWorkGroupInfo<CL_KERNEL_WORK_GROUP_SIZE>(m_device)));
         m_groupMultiple = std::max(
             m_groupMultiple,
             static_cast<std::int64_t>(

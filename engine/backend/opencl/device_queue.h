@@ -24,6 +24,8 @@ namespace qllama::opencl {
 struct Kernel {
     std::string name;
     cl::Kernel kernel;
+    std::int64_t largestWorkGroup =
+        1;  // a kernel that needs many registers may have less than others
 };
 
 // Work items in all and in a work-group, for each axis.
@@ -31,6 +33,10 @@ struct Grid {
     cl::NDRange global;
     cl::NDRange local = cl::NullRange;
 };
+
+// For kernels that take work-groups of any size: `items` rounded up to groups as large as the kernel may
+// have, but of `mostLocal` items at most.
+Grid flatGrid(const Kernel& kernel, std::int64_t items, std::int64_t mostLocal = 256);
 
 class DeviceQueue {
 public:

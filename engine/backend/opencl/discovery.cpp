@@ -1,5 +1,7 @@
 #include "engine/backend/opencl/discovery.h"
 
+#include <cstdio>
+
 #include "engine/backend/opencl/icd_files.h"
 #include "engine/backend/opencl/status.h"
 
@@ -44,9 +46,10 @@ DeviceInfo factsOf(const cl::Device& device, const std::string& platform) {
         static_cast<std::int64_t>(device.getInfo<CL_DEVICE_MAX_MEM_ALLOC_SIZE>());
     info.hasHalfPrecision =
         device.getInfo<CL_DEVICE_EXTENSIONS>().find("cl_khr_fp16") != std::string::npos;
-    info.isHostProcessor = info.kind == DeviceKind::Cpu;
-    info.sharesHostMemory =
-        info.isHostProcessor || device.getInfo<CL_DEVICE_HOST_UNIFIED_MEMORY>() == CL_TRUE;
+    const bool remote = isRemote(device.getInfo<CL_DEVICE_VERSION>());
+    info.isHostProcessor = info.kind == DeviceKind::Cpu && !remote;
+    info.sharesHostMemory = info.isHostProcessor ||
+                            (!remote && device.getInfo<CL_DEVICE_HOST_UNIFIED_MEMORY>() == CL_TRUE);
     return info;
 }
 
@@ -57,6 +60,13 @@ void addDevice(const cl::Device& device, const std::string& platform, Discovery&
             found.notes.push_back("The OpenCL device " + trimmed(device.getInfo<CL_DEVICE_NAME>()) +
                                   " of " + platform +
                                   " is not available or has no compiler; it cannot be used.");
+            return;
+        }
+        if (const std::string version = trimmed(device.getInfo<CL_DEVICE_VERSION>());
+            !isRecentEnough(version)) {
+            found.notes.push_back("The OpenCL device " + trimmed(device.getInfo<CL_DEVICE_NAME>()) +
+                                  " of " + platform + " cannot be used: it offers " + version +
+                                  ", and 1.2 is needed. A newer driver may offer that.");
             return;
         }
         DeviceInfo info = factsOf(device, platform);
@@ -97,7 +107,7 @@ void addPlatform(const cl::Platform& platform, Discovery& found) {
     }
 }
 
-void addDriverNotes(Discovery& found, bool anyPlatform) {
+void addDriverNotes(Discovery& found, cl_int loaderStatus) {
     bool anyBroken = false;
     for (const IcdFile& file : registeredDrivers()) {
         if (file.problem.empty()) continue;
@@ -106,26 +116,42 @@ void addDriverNotes(Discovery& found, bool anyPlatform) {
                               " cannot be loaded: " + file.problem +
                               ". Install it again, or remove that file.");
     }
-    if (!anyPlatform && !anyBroken)
+    if (loaderStatus == kNoPlatform && !anyBroken)
         found.notes.push_back(std::string("No OpenCL driver is installed. ") + kHowToInstall);
+    else if (loaderStatus != CL_SUCCESS && loaderStatus != kNoPlatform)
+        found.notes.push_back("The OpenCL loader failed (" + statusName(loaderStatus) +
+                              "), so no OpenCL device can be used. Start the program again; if it "
+                              "happens again, install ocl-icd-libopencl1 and the drivers anew.");
     else if (found.devices.empty())
         found.notes.push_back(std::string("No OpenCL device can be used. ") + kHowToInstall);
 }
 
 }  // namespace
 
+bool isRecentEnough(const std::string& deviceVersion) {
+    int major = 0;
+    int minor = 0;
+    return std::sscanf(deviceVersion.c_str(), "OpenCL %d.%d", &major, &minor) == 2 &&
+           (major > 1 || (major == 1 && minor >= 2));
+}
+
+bool isRemote(const std::string& deviceVersion) {
+    return deviceVersion.find("HSTR: pocl-remote") != std::string::npos;
+}
+
 Discovery discover() {
     Discovery found;
     std::vector<cl::Platform> platforms;
+    cl_int loaderStatus = CL_SUCCESS;
     try {
         cl::Platform::get(&platforms);
+        if (platforms.empty()) loaderStatus = kNoPlatform;
     } catch (const cl::Error& problem) {
-        if (problem.err() != kNoPlatform)
-            found.notes.push_back("The OpenCL loader failed (" + statusName(problem.err()) + ").");
+        loaderStatus = problem.err();
     }
     for (const cl::Platform& platform : platforms)
         addPlatform(platform, found);
-    addDriverNotes(found, !platforms.empty());
+    addDriverNotes(found, loaderStatus);
     return found;
 }
 

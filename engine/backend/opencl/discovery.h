@@ -23,4 +23,9 @@ struct Discovery {
 // Never fails: what a driver refuses to say becomes a note, and its devices are left out.
 Discovery discover();
 
+// What CL_DEVICE_VERSION says: whether it is OpenCL 1.2 or later, which kernels and host code need, and
+// whether PoCL's remote driver passes on a device of another machine.
+bool isRecentEnough(const std::string& deviceVersion);
+bool isRemote(const std::string& deviceVersion);
+
 }  // namespace qllama::opencl

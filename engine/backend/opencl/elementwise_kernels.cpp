@@ -4,19 +4,17 @@
 #include <string>
 
 namespace qllama::opencl {
+namespace {
 
-std::int64_t plainLocalSize(const DeviceQueue& queue) {
-    std::int64_t size = 1;
-    while (size * 2 <= std::min<std::int64_t>(queue.largestWorkGroup(), 256))
-        size *= 2;
-    return size;
-}
+constexpr std::int64_t kMostNormItems = 256;  // more wait for each other longer than they compute
+
+}  // namespace
 
 Result<ElementwiseKernels> ElementwiseKernels::compile(DeviceQueue& queue) {
     ElementwiseKernels kernels;
     const bool cpu = queue.form() == KernelForm::Cpu;
-    kernels.m_local = plainLocalSize(queue);
-    kernels.m_normLocal = cpu ? 1 : kernels.m_local;
+    while (!cpu && kernels.m_normLocal * 2 <= std::min(queue.largestWorkGroup(), kMostNormItems))
+        kernels.m_normLocal *= 2;
     QLLAMA_TRY(kernels.m_rmsNorm, queue.kernel(cpu ? "rms_norm_cpu" : "rms_norm_gpu", "rms_norm",
                                                "-DLOCAL=" + std::to_string(kernels.m_normLocal)));
     QLLAMA_TRY(kernels.m_swiglu, queue.kernel("swiglu", "swiglu", {}));
@@ -33,11 +31,8 @@ void ElementwiseKernels::rmsNorm(DeviceQueue& queue, const Norm& norm) {
 
 void ElementwiseKernels::swiglu(DeviceQueue& queue, const cl::Buffer& gate, const cl::Buffer& up,
                                 std::int64_t count) {
-    const std::int64_t items = (count + m_local - 1) / m_local * m_local;
-    queue.launch(m_swiglu,
-                 {cl::NDRange(static_cast<std::size_t>(items)),
-                  cl::NDRange(static_cast<std::size_t>(m_local))},
-                 count * 12, gate, up, static_cast<cl_int>(count));
+    queue.launch(m_swiglu, flatGrid(m_swiglu, count), count * 12, gate, up,
+                 static_cast<cl_int>(count));
 }
 
 }  // namespace qllama::opencl

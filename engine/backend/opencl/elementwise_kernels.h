@@ -26,11 +26,6 @@ private:
     Kernel m_rmsNorm;
     Kernel m_swiglu;
     std::int64_t m_normLocal = 1;
-    std::int64_t m_local = 1;
 };
-
-// Items of a work-group for kernels that take any size: a multiple of what the hardware runs in
-// step, at most 256.
-std::int64_t plainLocalSize(const DeviceQueue& queue);
 
 }  // namespace qllama::opencl

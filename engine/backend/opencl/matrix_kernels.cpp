@@ -15,6 +15,9 @@ constexpr std::int64_t kUploadBytes = std::int64_t{16}
 
 constexpr std::int64_t kMatvecMatrices = 3;  // that one launch takes
 
+// Of weights, as matvec_float_gpu.cl reads them; OpenCL's own memory is aligned to more.
+constexpr std::uintptr_t kGpuFormAlignment = 16;
+
 std::int64_t largestPowerOfTwo(std::int64_t limit) {
     std::int64_t power = 1;
     while (power * 2 <= limit)
@@ -152,6 +155,13 @@ Result<void> upload(DeviceQueue& queue, const WeightFormat& format, const Catalo
     return queue.takeFailure();
 }
 
+// The processor itself reads the weights where the file is mapped.
+bool canBorrow(const DeviceQueue& queue, const WeightFormat& format, const CatalogTensor& tensor) {
+    if (!queue.info().isHostProcessor || !format.isStoredSo(tensor)) return false;
+    const auto address = reinterpret_cast<std::uintptr_t>(tensor.parts.front().data());
+    return queue.form() == KernelForm::Cpu || address % kGpuFormAlignment == 0;
+}
+
 std::string fileOf(const char* product, const WeightKernels& kernels) {
     return product + std::string(kernels.format->family) +
            (kernels.limits.form == KernelForm::Cpu ? "_cpu" : "_gpu");
@@ -218,8 +228,7 @@ Result<std::unique_ptr<Matrix>> loadMatrix(DeviceQueue& queue, WeightKernels& ke
                             .columns = tensor.shape.back(),
                             .tileRows = format.tileRows,
                             .tileBytes = format.tileBytes(tensor.shape.back())};
-    // The processor itself reads the weights where the file is mapped.
-    const bool borrowed = queue.info().isHostProcessor && format.isStoredSo(tensor);
+    const bool borrowed = canBorrow(queue, format, tensor);
     const std::int64_t rowsOfPiece =
         std::max<std::int64_t>(1, queue.largestAllocation() / facts.tileBytes) * facts.tileRows;
     std::vector<MatrixPiece> pieces;

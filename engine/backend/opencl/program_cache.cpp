@@ -44,16 +44,15 @@ Error buildError(const ProgramRequest& request, const cl::Program& program, cl_i
     try {
         log = program.getBuildInfo<CL_PROGRAM_BUILD_LOG>(request.device);
     } catch (const cl::Error&) {
-        log = "The driver gives no log.";
+        // Some failures come before the compiler.
     }
     if (log.size() > kLongestLog) log = log.substr(0, kLongestLog) + "...";
     return {ErrorCode::Device,
             "The driver of " + request.deviceText + " could not compile the kernel file " +
                 std::string(request.name) + ".cl (" + statusName(status) +
-                "). Another device, or another version of its driver, may work. The compiler "
-                "says: " +
-                log,
-            std::string(request.name) + ".cl"};
+                "). Another device, or another version of its driver, may work." +
+                (log.empty() ? "" : " The compiler says: " + log),
+            {}};
 }
 
 }  // namespace

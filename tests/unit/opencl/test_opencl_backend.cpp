@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "engine/backend/opencl/cache_file.h"
+#include "engine/backend/opencl/discovery.h"
 #include "engine/backend/opencl/fault_injection.h"
 #include "tests/support/backends.h"
 #include "tests/unit/opencl/targets.h"
@@ -46,6 +47,7 @@ private slots:
     void initTestCase();
     void stopIsPolledWhileLoading();
     void unknownDeviceIsRefusedWithTheList();
+    void versionIsUnderstood();
     void everyFailureIsASentence();
     void damagedCacheIsCompiledAgain();
     void profileCountsLaunches();
@@ -76,6 +78,16 @@ void TestOpenClBackend::unknownDeviceIsRefusedWithTheList() {
         QCOMPARE(backend.error().code, ErrorCode::Device);
         QVERIFY(backend.error().message.find(m_targets.front().device) != std::string::npos);
     }
+}
+
+void TestOpenClBackend::versionIsUnderstood() {
+    for (const char* recent :
+         {"OpenCL 1.2 ", "OpenCL 2.0 AMD-APP (1800.8)", "OpenCL 3.0 CUDA", "OpenCL 10.0 x"})
+        QVERIFY(opencl::isRecentEnough(recent));
+    for (const char* old : {"OpenCL 1.1 Mesa 10.2", "OpenCL 1.0 ", "", "1.2", "OpenCL"})
+        QVERIFY(!opencl::isRecentEnough(old));
+    QVERIFY(opencl::isRemote("OpenCL 3.0 CUDA HSTR: pocl-remote: NVIDIA GeForce RTX 3090"));
+    QVERIFY(!opencl::isRemote("OpenCL 3.0 PoCL HSTR: pthread-x86_64-pc-linux-gnu-znver3"));
 }
 
 namespace {

@@ -84,11 +84,13 @@ private slots:
     void planNamesWhatIsUsed();
     void planOfRandomWeightsNamesWhatIsUsed();
     void smallDeviceGetsFewerLayers();
+    void smallDeviceAloneIsTheReason();
     void givenSplitIsNotChanged();
     void stopWhileLoadingIsCancelled();
     void failingDeviceIsLeftWhenAllowed();
     void missingDeviceIsLeftWhenAllowed();
     void textGoesOnWithoutTheDevice();
+    void otherDevicesKeepTheirLayers();
     void everyFaultWhileLoadingIsASentence();
     void everyFaultWhileGeneratingIsASentence();
 };
@@ -181,11 +183,33 @@ void TestOpenClPlacement::smallDeviceGetsFewerLayers() {
         const PlacementPlan& plan = smaller.value().plan;
         QCOMPARE(plan.stages.back().device.id, std::string("cpu"));
         QVERIFY(plan.stages.back().layerCount > 0);
-        QVERIFY(plan.notes.front().find("ran out of memory") != std::string::npos);
+        QCOMPARE(std::count_if(plan.notes.begin(), plan.notes.end(),
+                               [](const std::string& note) {
+                                   return note.find("ran out of memory with 6 layers") !=
+                                          std::string::npos;
+                               }),
+                 1);
+        const std::int64_t left = config.layerCount - plan.stages.back().layerCount;
+        const std::string now = left > 0 ? "it has " + std::to_string(left) : "and with fewer";
+        QVERIFY2(plan.notes.front().find(now) != std::string::npos, plan.notes.front().c_str());
         const auto got = generate(*smaller.value().transformer, promptOf(31), kGreedyTokens);
         QVERIFY(got.ok());
         QCOMPARE(got.value().tokens, expected.value().tokens);
     }
+}
+
+void TestOpenClPlacement::smallDeviceAloneIsTheReason() {
+    LoadRequest request = demoRequest("opencl:0");
+    request.mayUseCpu = false;
+    const FaultAt fault(opencl::FaultPoint::Allocation, 0);
+    const auto model = loadModel(request, {}, {});
+    QVERIFY(!model.ok());
+    QCOMPARE(model.error().code, ErrorCode::OutOfMemory);
+    const std::string& message = model.error().message;
+    QVERIFY2(isSentenceAboutTheDevice(model.error()), message.c_str());
+    QVERIFY2(message.find("ran out of memory with 6 layers. ") != std::string::npos,
+             message.c_str());
+    QVERIFY2(message.find("5 of its 6 layers fit") != std::string::npos, message.c_str());
 }
 
 void TestOpenClPlacement::givenSplitIsNotChanged() {
@@ -290,6 +314,47 @@ void TestOpenClPlacement::textGoesOnWithoutTheDevice() {
     CollectingSink second;
     QCOMPARE(session.generate(greedy(kTokens), second, {}).value().text, expected);
     QVERIFY(second.moves.empty());
+}
+
+void TestOpenClPlacement::otherDevicesKeepTheirLayers() {
+    constexpr int kTokens = 24;
+    const std::string expected = cpuText(kTokens);
+    LoadRequest request = demoRequest("opencl:0,opencl:1");
+    request.split = {2, 4};
+    request.mayLeaveDevice = [](const Error&) { return true; };
+    GenerationSession session(std::move(loadModel(request, {}, {})).value());
+    CollectingSink sink;
+    std::string failing;
+    int allocations = 0;
+    opencl::setFaultHook([&](opencl::FaultPoint point, const std::string& id, std::int64_t) {
+        if (point == opencl::FaultPoint::Allocation) ++allocations;
+        return point == opencl::FaultPoint::Enqueue && id == failing ? kOutOfResources : 0;
+    });
+    const auto restore = qScopeGuard([] { opencl::setFaultHook({}); });
+    int tokens = 0;
+    sink.onToken = [&] {
+        ++tokens;
+        if (tokens == 8) {
+            failing = "opencl:0";
+            allocations = 0;
+        }
+        if (tokens == 16) failing = "opencl:1";
+    };
+    const auto result = session.generate(greedy(kTokens), sink, {});
+    QVERIFY2(result.ok(), result.ok() ? "" : result.error().text().c_str());
+    QCOMPARE(QString::fromStdString(sink.text()), QString::fromStdString(expected));
+    QCOMPARE(allocations, 0);  // opencl:1 loaded nothing again
+    const std::vector<std::vector<std::string>> places = {{"cpu", "opencl:1"}, {"cpu"}};
+    QCOMPARE(sink.moves.size(), places.size());
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        const auto& stages = sink.moves[i].placement.stages;
+        QCOMPARE(stages.size(), places[i].size());
+        for (std::size_t k = 0; k < stages.size(); ++k)
+            QCOMPARE(stages[k].device.id, places[i][k]);
+    }
+    QCOMPARE(sink.moves.front().placement.stages.front().layerCount, 2);
+    QVERIFY(sink.moves.front().notes.back().find("opencl:0") != std::string::npos);
+    QVERIFY(sink.moves.back().notes.back().find("opencl:1") != std::string::npos);
 }
 
 void TestOpenClPlacement::everyFaultWhileLoadingIsASentence() {
