@@ -5,7 +5,7 @@
 //   x      [n, columns]
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
-// bits the factors of the 16 rows, pairs of f32, follow the blocks of their tile. BITS: 8 or 4.
+// bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
 // Work: one item an element, global size (columns, n); no local memory, any work-group size.
 
 #ifndef BITS
@@ -16,18 +16,16 @@
 #define BLOCK_COLUMNS 32
 #if BITS == 8
 #define BLOCK_BYTES 544
-#define FACTOR_BYTES 0
 #else
 #define BLOCK_BYTES 288
-#define FACTOR_BYTES 128
 #endif
 
 // One weight: for loads that follow no pattern of the tiles.
-float weight_at(__global const uchar* w, int columns, int row, int column) {
+float weight_at(__global const uchar* w, int rows, int columns, int row, int column) {
     const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
-    __global const uchar* tile =
-        w + (size_t)(row / TILE_ROWS) * ((size_t)blocks * BLOCK_BYTES + FACTOR_BYTES);
-    __global const uchar* block = tile + (size_t)(column / BLOCK_COLUMNS) * BLOCK_BYTES;
+    const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
+    __global const uchar* block =
+        w + row / TILE_ROWS * tileBytes + (size_t)(column / BLOCK_COLUMNS) * BLOCK_BYTES;
     const int lane = row % TILE_ROWS;
 #if BITS == 8
     const int k = column % BLOCK_COLUMNS;
@@ -37,8 +35,8 @@ float weight_at(__global const uchar* w, int columns, int row, int column) {
     const int k = column % (BLOCK_COLUMNS / 2);
     const int pair = block[32 + k / 4 * 64 + lane * 4 + k % 4];
     const int q = column % BLOCK_COLUMNS < BLOCK_COLUMNS / 2 ? pair & 15 : pair >> 4;
-    __global const float* factors =
-        (__global const float*)(tile + (size_t)blocks * BLOCK_BYTES) + lane * 2;
+    const int tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    __global const float* factors = (__global const float*)(w + tiles * tileBytes) + row * 2;
     return factors[0] * (float)block[lane] * (float)q +
            factors[1] * (float)as_char(block[TILE_ROWS + lane]);
 #endif
@@ -50,5 +48,5 @@ __kernel void embed(__global const uchar* table, int firstRow, int rows, int col
     const int i = (int)get_global_id(1);
     const int row = tokens[i] - firstRow;
     if (column >= columns || row < 0 || row >= rows) return;
-    x[(size_t)i * columns + column] = weight_at(table, columns, row, column);
+    x[(size_t)i * columns + column] = weight_at(table, rows, columns, row, column);
 }

@@ -5,7 +5,7 @@
 //   y [n, stride], written at columns first .. first + rows - 1
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
-// bits the factors of the 16 rows, pairs of f32, follow the blocks of their tile. BITS: 8 or 4.
+// bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
 // The products of a block are summed exactly in integers, then scaled and added up in f32 block by
 // block, in order: the CPU engine's arithmetic, and the same, bit for bit, for any TOKENS and for any
 // place of a position among the others.
@@ -30,10 +30,8 @@
 #define BLOCK_INTS 18  // of x
 #if BITS == 8
 #define BLOCK_BYTES 544
-#define FACTOR_BYTES 0
 #else
 #define BLOCK_BYTES 288
-#define FACTOR_BYTES 128
 #endif
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -101,10 +99,11 @@ ALWAYS_INLINE void put(float16 sums, __global float* y, int rows, int add) {
         y[row] = add ? y[row] + values[row] : values[row];
 }
 
-// The rows of a tile for `tokens` positions at once: a constant, and at most TOKENS.
-ALWAYS_INLINE void multiply(int tokens, __global const uchar* tile, int blocks,
-                            __global const int* x, __global float* y, size_t stride, int rows,
-                            int add) {
+// The rows of a tile, whose factors (q4) are given, for `tokens` positions at once: a constant, and at
+// most TOKENS.
+ALWAYS_INLINE void multiply(int tokens, __global const uchar* tile, __global const float* factors,
+                            int blocks, __global const int* x, __global float* y, size_t stride,
+                            int rows, int add) {
     const size_t pitch = (size_t)blocks * BLOCK_INTS;
     float16 totals[TOKENS];
     float16 offsets[TOKENS];
@@ -132,7 +131,6 @@ ALWAYS_INLINE void multiply(int tokens, __global const uchar* tile, int blocks,
         }
     }
 #if BITS == 4
-    __global const float* factors = (__global const float*)(tile + (size_t)blocks * BLOCK_BYTES);
     const float16 rowScales = (float16)(vload16(0, factors).even, vload16(1, factors).even);
     const float16 rowMinima = (float16)(vload16(0, factors).odd, vload16(1, factors).odd);
     for (int t = 0; t < tokens; ++t)
@@ -148,13 +146,16 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matmul(
     const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
     const int row = (int)get_group_id(0) * TILE_ROWS;
     const int count = min(TILE_ROWS, rows - row);
-    w += get_group_id(0) * ((size_t)blocks * BLOCK_BYTES + FACTOR_BYTES);
+    const int tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
+    __global const float* factors = (__global const float*)(w + tiles * tileBytes) + row * 2;
+    w += get_group_id(0) * tileBytes;
     y += first + row;
     int t = 0;
     for (; t + TOKENS <= n; t += TOKENS)
-        multiply(TOKENS, w, blocks, x + (size_t)t * blocks * BLOCK_INTS, y + (size_t)t * stride,
-                 (size_t)stride, count, accumulate);
+        multiply(TOKENS, w, factors, blocks, x + (size_t)t * blocks * BLOCK_INTS,
+                 y + (size_t)t * stride, (size_t)stride, count, accumulate);
     for (; t < n; ++t)
-        multiply(1, w, blocks, x + (size_t)t * blocks * BLOCK_INTS, y + (size_t)t * stride,
-                 (size_t)stride, count, accumulate);
+        multiply(1, w, factors, blocks, x + (size_t)t * blocks * BLOCK_INTS,
+                 y + (size_t)t * stride, (size_t)stride, count, accumulate);
 }

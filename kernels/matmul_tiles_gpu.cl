@@ -5,7 +5,7 @@
 //   y [n, stride], written at columns first .. first + rows - 1
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
-// bits the factors of the 16 rows, pairs of f32, follow the blocks of their tile. BITS: 8 or 4.
+// bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
 // The products of a block are summed exactly, as f32 that hold integers (below 2^24): that is what
 // every device multiplies fast. The sums are then scaled and added up in f32.
 // Work: a work-group of SIDE x SIDE items computes a tile of TILE = EACH SIDE rows and as many
@@ -31,10 +31,8 @@
 #define BLOCK_INTS 10  // of x
 #if BITS == 8
 #define BLOCK_BYTES 544
-#define FACTOR_BYTES 0
 #else
 #define BLOCK_BYTES 288
-#define FACTOR_BYTES 128
 #endif
 
 #define TILE (EACH * SIDE)
@@ -77,7 +75,11 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
     const int row0 = (int)get_group_id(0) * TILE;
     const int token0 = (int)get_group_id(1) * TILE;
     const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
-    const size_t tileBytes = (size_t)blocks * BLOCK_BYTES + FACTOR_BYTES;
+    const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
+#if BITS == 4
+    const int tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    __global const float* allFactors = (__global const float*)(w + tiles * tileBytes);
+#endif
     float totals[EACH][EACH];
     float sums[EACH][EACH];
 #pragma unroll
@@ -108,8 +110,8 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
             const int row = row0 + line;
             const int token = token0 + line;
             const int lane = row % TILE_ROWS;
-            __global const uchar* tile = w + row / TILE_ROWS * tileBytes;
-            __global const uchar* block = tile + (size_t)(step / 2) * BLOCK_BYTES;
+            __global const uchar* block =
+                w + row / TILE_ROWS * tileBytes + (size_t)(step / 2) * BLOCK_BYTES;
             __global const float* factors = (__global const float*)(
                 x + ((size_t)token * blocks + step / 2 + 1) * BLOCK_INTS - 2);
             scales[line] = token < n ? factors[0] : 0.0f;
@@ -117,8 +119,7 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
             rowScales[line] = row < rows ? vload_half(lane, (__global const half*)block) : 0.0f;
 #else
             scaledSums[line] = token < n ? factors[1] : 0.0f;
-            __global const float* rowFactors =
-                (__global const float*)(tile + (size_t)blocks * BLOCK_BYTES) + lane * 2;
+            __global const float* rowFactors = allFactors + row * 2;
             rowScales[line] = row < rows ? rowFactors[0] * (float)block[lane] : 0.0f;
             rowMinima[line] =
                 row < rows ? rowFactors[1] * (float)as_char(block[TILE_ROWS + lane]) : 0.0f;

@@ -5,7 +5,7 @@
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
-// bits the factors of the 16 rows, pairs of f32, follow the blocks of their tile. BITS: 8 or 4.
+// bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
 // The products of a block are summed exactly in integers, then scaled and added up in f32 block by
 // block, in order: the CPU engine's arithmetic.
 // Work: one work-group of one item takes an equal share of all tiles, so the number of work-groups is
@@ -27,10 +27,8 @@
 #define BLOCK_INTS 18  // of x
 #if BITS == 8
 #define BLOCK_BYTES 544
-#define FACTOR_BYTES 0
 #else
 #define BLOCK_BYTES 288
-#define FACTOR_BYTES 128
 #endif
 
 // Without it sums pass through memory at each call, for each block.
@@ -85,8 +83,9 @@ ALWAYS_INLINE int16 block_sums(__global const uchar* block, __global const int* 
 #endif
 }
 
-// The 16 rows of one tile.
-ALWAYS_INLINE float16 tile_sums(__global const uchar* tile, int blocks, __global const int* x) {
+// The 16 rows of one tile, whose factors (q4) are given.
+ALWAYS_INLINE float16 tile_sums(__global const uchar* tile, __global const float* factors, int blocks,
+                                __global const int* x) {
     float16 totals = (float16)(0.0f);
 #if BITS == 4
     float16 offsets = (float16)(0.0f);
@@ -106,31 +105,31 @@ ALWAYS_INLINE float16 tile_sums(__global const uchar* tile, int blocks, __global
         x += BLOCK_INTS;
     }
 #if BITS == 4
-    __global const float* factors = (__global const float*)(tile + (size_t)blocks * BLOCK_BYTES);
     const float16 minima = (float16)(vload16(0, factors).odd, vload16(1, factors).odd) * offsets;
     totals = FMA((float16)(vload16(0, factors).even, vload16(1, factors).even), totals, minima);
 #endif
     return totals;
 }
 
+int tiles_in(int rows) {
+    return (rows + TILE_ROWS - 1) / TILE_ROWS;
+}
+
 // Tiles [begin, end) of one matrix.
 void tiles_of(__global const uchar* w, __global const int* x, int columns, int rows, int begin,
               int end, __global float* y, int add) {
     const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
-    const size_t tileBytes = (size_t)blocks * BLOCK_BYTES + FACTOR_BYTES;
+    const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
+    __global const float* factors = (__global const float*)(w + tiles_in(rows) * tileBytes);
     for (int tile = begin; tile < end; ++tile) {
         float sums[TILE_ROWS];
-        vstore16(tile_sums(w + tile * tileBytes, blocks, x), 0, sums);
+        vstore16(tile_sums(w + tile * tileBytes, factors + tile * TILE_ROWS * 2, blocks, x), 0, sums);
         const int count = min(TILE_ROWS, rows - tile * TILE_ROWS);
         for (int r = 0; r < count; ++r) {
             __global float* place = y + tile * TILE_ROWS + r;
             *place = add ? *place + sums[r] : sums[r];
         }
     }
-}
-
-int tiles_in(int rows) {
-    return (rows + TILE_ROWS - 1) / TILE_ROWS;
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matvec(

@@ -5,7 +5,7 @@
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
-// bits the factors of the 16 rows, pairs of f32, follow the blocks of their tile. BITS: 8 or 4.
+// bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
 // The products of a block are summed exactly in integers, then scaled and added up in f32.
 // Work: a work-group of LOCAL items is made of teams of TEAM items (32 or 64); a team takes a tile, an
 // item one of its 16 rows in every (TEAM / 16)th block: 16 items read 64 neighbouring bytes. The parts
@@ -26,10 +26,8 @@
 #define BLOCK_INTS 10  // of x
 #if BITS == 8
 #define BLOCK_BYTES 544
-#define FACTOR_BYTES 0
 #else
 #define BLOCK_BYTES 288
-#define FACTOR_BYTES 128
 #endif
 
 #define PARTS (TEAM / TILE_ROWS)
@@ -59,8 +57,9 @@ int block_sum(__global const uchar* block, int lane, __global const int* x) {
     return sum;
 }
 
-// This item's part of the sum of row `lane`.
-float part_of_row(__global const uchar* tile, __global const int* x, int blocks, int lane, int part) {
+// This item's part of the sum of row `lane`, whose factors (q4) are given.
+float part_of_row(__global const uchar* tile, __global const float* factors, __global const int* x,
+                  int blocks, int lane, int part) {
     float total = 0.0f;
 #if BITS == 4
     float offset = 0.0f;
@@ -79,8 +78,6 @@ float part_of_row(__global const uchar* tile, __global const int* x, int blocks,
 #endif
     }
 #if BITS == 4
-    __global const float* factors =
-        (__global const float*)(tile + (size_t)blocks * BLOCK_BYTES) + lane * 2;
     total = total * factors[0] + offset * factors[1];
 #endif
     return total;
@@ -99,7 +96,7 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void matvec(
     const int inTeam = item % TEAM;
     const int lane = inTeam % TILE_ROWS;
     const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
-    const size_t tileBytes = (size_t)blocks * BLOCK_BYTES + FACTOR_BYTES;
+    const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
     int tile = (int)get_group_id(0) * (LOCAL / TEAM) + item / TEAM;
     __global const uchar* w = w0;
     __global float* y = y0 + first0;
@@ -120,10 +117,13 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void matvec(
         }
     }
     const bool isThere = tile < tiles_in(rows);
-    sums[item] =
-        isThere ? part_of_row(w + tile * tileBytes, x, blocks, lane, inTeam / TILE_ROWS) : 0.0f;
-    barrier(CLK_LOCAL_MEM_FENCE);
     const int row = tile * TILE_ROWS + lane;
+    __global const float* factors =
+        (__global const float*)(w + tiles_in(rows) * tileBytes) + row * 2;
+    sums[item] = isThere ? part_of_row(w + tile * tileBytes, factors, x, blocks, lane,
+                                       inTeam / TILE_ROWS)
+                         : 0.0f;
+    barrier(CLK_LOCAL_MEM_FENCE);
     if (inTeam >= TILE_ROWS || !isThere || row >= rows) return;
     float sum = sums[item];
     for (int part = 1; part < PARTS; ++part)

@@ -136,7 +136,7 @@ public:
 struct BackendOptions {
     int threadCount = 0;   // CPU: 0 = physical cores
     bool profile = false;  // OpenCL: time each kernel; costs a little
-    // CPU: quantised weights from an earlier run, if any; used by loadMatrix() alone.
+    // Quantised weights from an earlier run, if any; used by loadMatrix() alone.
     std::shared_ptr<QuantizedStore> quantized = {};
 };
 

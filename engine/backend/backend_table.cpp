@@ -26,7 +26,8 @@ constexpr BackendEntry kBackends[] = {
     {.owns = opencl::ownsDevice,
      .create =
          [](const std::string& deviceId, const BackendOptions& options) {
-             return opencl::createOpenClBackend(deviceId, {.profile = options.profile});
+             return opencl::createOpenClBackend(
+                 deviceId, {.profile = options.profile, .quantized = options.quantized});
          },
      .list = opencl::listDevices},
 };

@@ -88,13 +88,11 @@ Result<PipelineRequest> pipelineFor(const LoadRequest& request, const Checkpoint
     return pipeline;
 }
 
-// Empty when there is nothing to keep: only whole models are, as the CPU holds them.
+// Empty when there is nothing to keep.
 Result<std::shared_ptr<WeightCache>> openWeightCache(const LoadRequest& request,
-                                                     const std::vector<DeviceInfo>& devices,
                                                      const Checkpoint& checkpoint,
                                                      std::stop_token stop) {
-    if (request.weightCacheFolder.empty() || !quantFormat(request.precision) ||
-        devices.size() != 1 || devices.front().id != "cpu")
+    if (request.weightCacheFolder.empty() || !quantFormat(request.precision))
         return std::shared_ptr<WeightCache>();
     return WeightCache::open({.folder = request.weightCacheFolder,
                               .key = weightCacheKey(checkpoint, request.precision),
@@ -156,7 +154,9 @@ Result<void> moveStageToCpu(LoadedModel& model, std::size_t index, const Error& 
     }
     QLLAMA_TRY(placement.devices[index], describeDevice("cpu"));
     QLLAMA_TRY(PlacementPlan plan, planPlacement(placement, checkpoint));
-    QLLAMA_TRY(auto backend, createBackend("cpu", {.threadCount = request.threadCount}));
+    QLLAMA_TRY(const auto cache, openWeightCache(request, checkpoint, stop));
+    QLLAMA_TRY(auto backend,
+               createBackend("cpu", {.threadCount = request.threadCount, .quantized = cache}));
     const StagePlacement& stage = plan.stages[index];
     QLLAMA_TRY(auto weights, loadStage(*backend, checkpoint, placement.config, placement.precision,
                                        stage.firstLayer, stage.layerCount, {}, std::move(stop)));
@@ -212,8 +212,7 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     }
     QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, vocabulary));
     QLLAMA_TRY(PipelineRequest wanted, pipelineFor(request, checkpoint, config));
-    QLLAMA_TRY(const auto cache,
-               openWeightCache(request, wanted.placement.devices, checkpoint, stop));
+    QLLAMA_TRY(const auto cache, openWeightCache(request, checkpoint, stop));
     wanted.options.quantized = cache;
     const bool isQuantising = quantFormat(request.precision) && !(cache && cache->wasFound());
     const auto report = [&progress, isQuantising](LoadProgress done) {

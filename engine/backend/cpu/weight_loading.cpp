@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <optional>
 #include <vector>
 
 #include "engine/backend/cpu/cpu_matrix.h"
@@ -71,26 +70,13 @@ Result<void> forEachPortion(const CatalogTensor& tensor, std::int64_t count, Thr
     return {};
 }
 
-// Maps the pages of weights that are used where they lie, on all threads: faulting them one by one
-// would slow the first token. Not when they cannot all stay in memory.
-void populate(const StoredTensor& part, std::int64_t sizeBytes, ThreadPool& pool) {
-    if (!part.storage.mapping || sizeBytes > availableMemoryBytes()) return;
-    const std::span bytes(static_cast<const std::byte*>(part.data()),
-                          static_cast<std::size_t>(sizeBytes));
-    const std::size_t share = bytes.size() / static_cast<std::size_t>(pool.threadCount()) + 1;
-    pool.run([&](int worker) {
-        const std::size_t first = std::min(bytes.size(), share * static_cast<std::size_t>(worker));
-        part.storage.mapping->populate(bytes.subspan(first, std::min(share, bytes.size() - first)));
-    });
-}
-
 Result<std::unique_ptr<Matrix>> loadRows(const CatalogTensor& tensor, DType wanted,
                                          ThreadPool& pool, const std::stop_token& stop) {
     const std::int64_t rows = tensor.shape.front();
     const std::int64_t columns = tensor.shape.back();
     if (usableInPlace(tensor, wanted)) {
         const StoredTensor& part = tensor.parts.front();
-        populate(part, tensor.sizeBytes(), pool);
+        populate(tensor, pool);
         if (stop.stop_requested()) return cancelledError();
         return std::unique_ptr<Matrix>(std::make_unique<RowMatrix>(
             RowMajorWeights{wanted, part.data(), rows, columns}, part.storage.owner));
@@ -149,20 +135,38 @@ Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat 
     return matrix;
 }
 
+Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat format,
+                                       ThreadPool& pool, QuantizedStore* store,
+                                       std::stop_token stop) {
+    if (store != nullptr)
+        if (auto kept = store->find(tensor.name, format, tensor.shape.front(), tensor.shape.back()))
+            return *std::move(kept);
+    QLLAMA_TRY(QuantizedMatrix matrix, quantizeTensor(tensor, format, pool, std::move(stop)));
+    if (store != nullptr) store->keep(tensor.name, matrix);
+    return matrix;
+}
+
+void populate(const CatalogTensor& tensor, ThreadPool& pool) {
+    const StoredTensor& part = tensor.parts.front();
+    const std::int64_t sizeBytes = tensor.sizeBytes();
+    if (!part.storage.mapping || sizeBytes > availableMemoryBytes()) return;
+    const std::span bytes(static_cast<const std::byte*>(part.data()),
+                          static_cast<std::size_t>(sizeBytes));
+    const std::size_t share = bytes.size() / static_cast<std::size_t>(pool.threadCount()) + 1;
+    pool.run([&](int worker) {
+        const std::size_t first = std::min(bytes.size(), share * static_cast<std::size_t>(worker));
+        part.storage.mapping->populate(bytes.subspan(first, std::min(share, bytes.size() - first)));
+    });
+}
+
 Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
                                            ThreadPool& pool, QuantizedStore* store,
                                            std::stop_token stop) {
     if (const auto wanted = rowDType(precision, tensor.dtype))
         return loadRows(tensor, *wanted, pool, stop);
-    const QuantFormat format = *quantFormat(precision);
-    std::optional<QuantizedMatrix> matrix;
-    if (store != nullptr)
-        matrix = store->find(tensor.name, format, tensor.shape.front(), tensor.shape.back());
-    if (!matrix) {
-        QLLAMA_TRY(matrix, quantizeTensor(tensor, format, pool, stop));
-        if (store != nullptr) store->keep(tensor.name, *matrix);
-    }
-    return std::unique_ptr<Matrix>(std::make_unique<TileMatrix>(std::move(*matrix)));
+    QLLAMA_TRY(QuantizedMatrix matrix,
+               findOrQuantize(tensor, *quantFormat(precision), pool, store, std::move(stop)));
+    return std::unique_ptr<Matrix>(std::make_unique<TileMatrix>(std::move(matrix)));
 }
 
 }  // namespace qllama::cpu

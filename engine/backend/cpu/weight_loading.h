@@ -1,4 +1,5 @@
-// From a tensor of the checkpoint to a matrix for the CPU kernels. Private to backend/cpu.
+// From a tensor of the checkpoint to a matrix for the CPU kernels, and the parts of that which other
+// backends need as well.
 #pragma once
 
 #include <memory>
@@ -16,6 +17,15 @@ namespace qllama::cpu {
 Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
                                            ThreadPool& pool, QuantizedStore* store,
                                            std::stop_token stop);
+
+// A quantised matrix from `store` (may be null) if it has it; else rounded now, and kept there.
+Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat format,
+                                       ThreadPool& pool, QuantizedStore* store,
+                                       std::stop_token stop);
+
+// Maps the pages of a tensor that is used where it lies (isInPlace), on all threads: faulting them one
+// by one would slow the first token. Not when they cannot all stay in memory.
+void populate(const CatalogTensor& tensor, ThreadPool& pool);
 
 // Rounds a tensor of any float type, a tile at a time on all threads; the file's pages are given
 // back as they are used up.

@@ -8,6 +8,7 @@
 #include "engine/backend/opencl/cache_file.h"
 #include "engine/backend/opencl/kernel_sources.h"
 #include "engine/backend/opencl/program_cache.h"
+#include "engine/common/host_memory.h"
 
 namespace qllama::opencl {
 namespace {
@@ -31,6 +32,21 @@ double millisecondsOf(const cl::Event& event) {
     const auto start = event.getProfilingInfo<CL_PROFILING_COMMAND_START>();
     const auto end = event.getProfilingInfo<CL_PROFILING_COMMAND_END>();
     return end > start ? static_cast<double>(end - start) / 1e6 : 0;
+}
+
+// Memory of our own for the host's processor: the operating system gives it zeroed, in huge pages, and
+// only as it is used, which saves the start the filling of a KV cache. Throws cl::Error.
+cl::Buffer hostBuffer(const cl::Context& context, std::int64_t sizeBytes) {
+    auto memory = HostMemory::allocate(sizeBytes, true, "a device");
+    if (!memory.ok()) throw cl::Error(CL_OUT_OF_HOST_MEMORY, "HostMemory");
+    using Owner = std::shared_ptr<HostMemory>;
+    auto owner = std::make_unique<Owner>(std::move(memory).value());
+    cl::Buffer buffer(context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR,
+                      static_cast<std::size_t>(sizeBytes), (*owner)->data());
+    buffer.setDestructorCallback([](cl_mem, void* held) { delete static_cast<Owner*>(held); },
+                                 owner.get());
+    owner.release();
+    return buffer;
 }
 
 }  // namespace
@@ -84,6 +100,8 @@ Result<cl::Buffer> DeviceQueue::allocate(std::int64_t sizeBytes, bool zeroed,
     if (sizeBytes > m_largestAllocation)
         return errorOf(CL_INVALID_BUFFER_SIZE, doing, m_text, true);
     try {
+        if (zeroed && m_info.isHostProcessor && m_form == KernelForm::Cpu)
+            return hostBuffer(m_context, sizeBytes);
         cl::Buffer buffer(m_context, CL_MEM_READ_WRITE, static_cast<std::size_t>(sizeBytes));
         if (zeroed) {
             m_queue.enqueueFillBuffer(buffer, cl_uint{0}, 0, static_cast<std::size_t>(sizeBytes));

@@ -5,13 +5,15 @@
 #include <atomic>
 #include <string>
 
-#include "engine/common/thread_pool.h"
+#include "engine/backend/cpu/weight_loading.h"
 
 namespace qllama::opencl {
 namespace {
 
 constexpr std::int64_t kUploadBytes = std::int64_t{16}
                                       << 20;  // between two looks at the stop token
+
+constexpr const char* kWhat = "the weights";
 
 constexpr std::int64_t kMatvecMatrices = 3;  // that one launch takes
 
@@ -116,50 +118,117 @@ void launchMatmul(DeviceQueue& queue, const Segment& segment, const cl::Buffer& 
                  narrowed(segment.piece->firstRow), cl_int{segment.task->accumulate});
 }
 
-// Converts tiles [first, first + count) on all cores.
+// Rows [first, first + count) in the format's type, on all cores.
 void pack(const WeightFormat& format, const CatalogTensor& tensor, std::int64_t first,
           std::int64_t count, ThreadPool& pool, std::byte* target) {
-    const std::int64_t tileBytes = format.tileBytes(tensor.shape.back());
+    const std::int64_t rowBytes = format.tileBytes(tensor.shape.back());
     std::atomic<std::int64_t> next{0};
     pool.run([&](int) {
         std::vector<float> wide;
         for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
-            format.packTile(tensor, first + i, target + i * tileBytes, wide);
+            packRow(format, tensor, first + i, target + i * rowBytes, wide);
     });
 }
 
-// The tiles of one piece, from the file or converted, a block at a time.
-Result<void> upload(DeviceQueue& queue, const WeightFormat& format, const CatalogTensor& tensor,
-                    const MatrixPiece& piece, const std::stop_token& stop) {
-    const std::int64_t tileBytes = format.tileBytes(tensor.shape.back());
-    const std::int64_t block = std::max<std::int64_t>(1, kUploadBytes / tileBytes);
-    const std::int64_t tiles = format.tilesIn(piece.rows);
-    const std::int64_t firstTile = piece.firstRow / format.tileRows;
-    const bool asStored = format.isStoredSo(tensor);
-    ThreadPool pool(asStored ? 1 : physicalCoreCount());
-    std::vector<std::byte> staged;
-    for (std::int64_t done = 0; done < tiles && !queue.failed(); done += block) {
+// A block at a time.
+Result<void> upload(DeviceQueue& queue, const cl::Buffer& memory, std::int64_t offset,
+                    const std::byte* source, std::int64_t sizeBytes, const std::stop_token& stop) {
+    for (std::int64_t done = 0; done < sizeBytes && !queue.failed(); done += kUploadBytes) {
         if (stop.stop_requested()) return cancelledError();
-        const std::int64_t count = std::min(block, tiles - done);
-        const std::byte* source = nullptr;
-        if (asStored) {
-            source = tensor.parts.front().data() + (firstTile + done) * tileBytes;
-        } else {
-            staged.resize(static_cast<std::size_t>(count * tileBytes));
-            pack(format, tensor, firstTile + done, count, pool, staged.data());
-            source = staged.data();
-        }
-        queue.write(piece.memory, done * tileBytes, source, count * tileBytes);
+        queue.write(memory, offset + done, source + done, std::min(kUploadBytes, sizeBytes - done));
     }
-    tensor.releasePages();
     return queue.takeFailure();
 }
 
-// The processor itself reads the weights where the file is mapped.
-bool canBorrow(const DeviceQueue& queue, const WeightFormat& format, const CatalogTensor& tensor) {
-    if (!queue.info().isHostProcessor || !format.isStoredSo(tensor)) return false;
-    const auto address = reinterpret_cast<std::uintptr_t>(tensor.parts.front().data());
-    return queue.form() == KernelForm::Cpu || address % kGpuFormAlignment == 0;
+// Rows that the file has in another type.
+Result<void> convert(DeviceQueue& queue, const WeightFormat& format, const CatalogTensor& tensor,
+                     const MatrixPiece& piece, const LoadContext& context) {
+    const std::int64_t rowBytes = format.tileBytes(tensor.shape.back());
+    const std::int64_t block = std::max<std::int64_t>(1, kUploadBytes / rowBytes);
+    std::vector<std::byte> staged;
+    for (std::int64_t done = 0; done < piece.rows && !queue.failed(); done += block) {
+        if (context.stop.stop_requested()) return cancelledError();
+        const std::int64_t count = std::min(block, piece.rows - done);
+        staged.resize(static_cast<std::size_t>(count * rowBytes));
+        pack(format, tensor, piece.firstRow + done, count, context.pool, staged.data());
+        queue.write(piece.memory, done * rowBytes, staged.data(), count * rowBytes);
+    }
+    return queue.takeFailure();
+}
+
+// Whole tiles that each fit into one allocation.
+std::vector<MatrixPiece> piecesOf(const MatrixFacts& facts, std::int64_t largestAllocation) {
+    const std::int64_t rowsOfPiece =
+        std::max<std::int64_t>(1, largestAllocation / facts.tileBytes) * facts.tileRows;
+    std::vector<MatrixPiece> pieces;
+    for (std::int64_t row = 0; row < facts.rows; row += rowsOfPiece)
+        pieces.push_back({{}, row, std::min(rowsOfPiece, facts.rows - row)});
+    return pieces;
+}
+
+// The processor itself reads rows where the file is mapped. The GPU form wants them aligned.
+bool canBorrow(const DeviceQueue& queue, const std::byte* data) {
+    return queue.info().isHostProcessor &&
+           (queue.form() == KernelForm::Cpu ||
+            reinterpret_cast<std::uintptr_t>(data) % kGpuFormAlignment == 0);
+}
+
+Result<std::unique_ptr<Matrix>> loadRows(DeviceQueue& queue, WeightKernels& kernels,
+                                         const CatalogTensor& tensor, const MatrixFacts& facts,
+                                         const LoadContext& context) {
+    const WeightFormat& format = *kernels.format;
+    const bool asStored = tensor.dtype == format.dtype && tensor.isInPlace();
+    const std::byte* const data = asStored ? tensor.parts.front().data() : nullptr;
+    const bool borrowed = asStored && canBorrow(queue, data);
+    if (borrowed) cpu::populate(tensor, context.pool);
+    auto pieces = piecesOf(facts, queue.largestAllocation());
+    for (MatrixPiece& piece : pieces) {
+        if (context.stop.stop_requested()) return cancelledError();
+        const std::int64_t offset = piece.firstRow * facts.tileBytes;
+        const std::int64_t bytes = piece.rows * facts.tileBytes;
+        if (borrowed) {
+            QLLAMA_TRY(piece.memory, queue.borrow(data + offset, bytes, kWhat));
+            continue;
+        }
+        QLLAMA_TRY(piece.memory, queue.allocate(bytes, false, kWhat));
+        QLLAMA_CHECK(asStored ? upload(queue, piece.memory, 0, data + offset, bytes, context.stop)
+                              : convert(queue, format, tensor, piece, context));
+    }
+    if (!borrowed) tensor.releasePages();
+    return std::unique_ptr<Matrix>(
+        std::make_unique<ClMatrix>(facts, &kernels, std::move(pieces),
+                                   borrowed ? tensor.parts.front().storage.owner : nullptr));
+}
+
+Result<std::unique_ptr<Matrix>> loadTiles(DeviceQueue& queue, WeightKernels& kernels,
+                                          const CatalogTensor& tensor, const MatrixFacts& facts,
+                                          const LoadContext& context) {
+    QLLAMA_TRY(const QuantizedMatrix matrix,
+               cpu::findOrQuantize(tensor, *kernels.format->quant, context.pool, context.store,
+                                   context.stop));
+    auto pieces = piecesOf(facts, queue.largestAllocation());
+    // Of several pieces each wants its own factors behind its tiles.
+    const std::int64_t factorBytes = facts.tileBytes - matrix.tileBytes();
+    const auto* const factors = reinterpret_cast<const std::byte*>(matrix.rowFactors);
+    const bool borrowed =
+        queue.info().isHostProcessor &&
+        (factorBytes == 0 || (pieces.size() == 1 && factors == matrix.tiles + matrix.tilesBytes()));
+    for (MatrixPiece& piece : pieces) {
+        const std::int64_t first = piece.firstRow / kTileRows;
+        const std::int64_t count = kernels.format->tilesIn(piece.rows);
+        const std::byte* const tiles = matrix.tiles + first * matrix.tileBytes();
+        const std::int64_t tilesBytes = count * matrix.tileBytes();
+        if (borrowed) {
+            QLLAMA_TRY(piece.memory, queue.borrow(tiles, count * facts.tileBytes, kWhat));
+            continue;
+        }
+        QLLAMA_TRY(piece.memory, queue.allocate(count * facts.tileBytes, false, kWhat));
+        QLLAMA_CHECK(upload(queue, piece.memory, 0, tiles, tilesBytes, context.stop));
+        QLLAMA_CHECK(upload(queue, piece.memory, tilesBytes, factors + first * factorBytes,
+                            count * factorBytes, context.stop));
+    }
+    return std::unique_ptr<Matrix>(std::make_unique<ClMatrix>(facts, &kernels, std::move(pieces),
+                                                              borrowed ? matrix.owner : nullptr));
 }
 
 std::string fileOf(const char* product, const WeightKernels& kernels) {
@@ -222,33 +291,15 @@ Result<std::unique_ptr<WeightKernels>> compileWeightKernels(DeviceQueue& queue,
 }
 
 Result<std::unique_ptr<Matrix>> loadMatrix(DeviceQueue& queue, WeightKernels& kernels,
-                                           const CatalogTensor& tensor, std::stop_token stop) {
+                                           const CatalogTensor& tensor,
+                                           const LoadContext& context) {
     const WeightFormat& format = *kernels.format;
     const MatrixFacts facts{.rows = tensor.shape.front(),
                             .columns = tensor.shape.back(),
                             .tileRows = format.tileRows,
                             .tileBytes = format.tileBytes(tensor.shape.back())};
-    const bool borrowed = canBorrow(queue, format, tensor);
-    const std::int64_t rowsOfPiece =
-        std::max<std::int64_t>(1, queue.largestAllocation() / facts.tileBytes) * facts.tileRows;
-    std::vector<MatrixPiece> pieces;
-    for (std::int64_t row = 0; row < facts.rows; row += rowsOfPiece) {
-        if (stop.stop_requested()) return cancelledError();
-        MatrixPiece piece{{}, row, std::min(rowsOfPiece, facts.rows - row)};
-        const std::int64_t bytes = format.tilesIn(piece.rows) * facts.tileBytes;
-        if (borrowed) {
-            QLLAMA_TRY(piece.memory, queue.borrow(tensor.parts.front().data() +
-                                                      row / facts.tileRows * facts.tileBytes,
-                                                  bytes, "the weights"));
-        } else {
-            QLLAMA_TRY(piece.memory, queue.allocate(bytes, false, "the weights"));
-            QLLAMA_CHECK(upload(queue, format, tensor, piece, stop));
-        }
-        pieces.push_back(std::move(piece));
-    }
-    return std::unique_ptr<Matrix>(
-        std::make_unique<ClMatrix>(facts, &kernels, std::move(pieces),
-                                   borrowed ? tensor.parts.front().storage.owner : nullptr));
+    return format.quant ? loadTiles(queue, kernels, tensor, facts, context)
+                        : loadRows(queue, kernels, tensor, facts, context);
 }
 
 void embed(DeviceQueue& queue, const ClMatrix& table, const cl::Buffer& tokens, std::int64_t n,
@@ -265,12 +316,12 @@ void multiply(DeviceQueue& queue, ActivationRounding* rounding, std::span<const 
     const std::vector<Segment> segments = segmentsOf(tasks);
     const cl::Buffer* rounded = nullptr;
     for (const Segment& segment : segments) {
-        if (rounded != nullptr || !formatOf(segment).roundsActivations) continue;
+        if (rounded != nullptr || !formatOf(segment).quant) continue;
         rounded = rounding->round(queue, x, segment.matrix->columns(), n);
         if (rounded == nullptr) return;
     }
     const auto inputOf = [&](const Segment& segment) -> const cl::Buffer& {
-        return formatOf(segment).roundsActivations ? *rounded : x;
+        return formatOf(segment).quant ? *rounded : x;
     };
     if (n != 1) {
         for (const Segment& segment : segments)

@@ -9,6 +9,7 @@
 #include "engine/backend/opencl/kernel_plans.h"
 #include "engine/backend/opencl/opencl_memory.h"
 #include "engine/backend/opencl/weight_format.h"
+#include "engine/common/thread_pool.h"
 
 namespace qllama::opencl {
 
@@ -35,9 +36,16 @@ Result<void> usePlan(DeviceQueue& queue, const MatmulPlan& plan, WeightKernels& 
 std::string matvecFile(const WeightKernels& kernels);
 std::string matmulFile(const WeightKernels& kernels);
 
-// Uploads the tensor in pieces; stop is polled between blocks of rows.
+struct LoadContext {
+    ThreadPool& pool;       // converts and quantises
+    QuantizedStore* store;  // may be null
+    std::stop_token stop;   // polled between blocks of rows
+};
+
+// Uploads the tensor in pieces, or has the host's processor read it where it lies in memory: in the
+// file, or among the kept weights.
 Result<std::unique_ptr<Matrix>> loadMatrix(DeviceQueue& queue, WeightKernels& kernels,
-                                           const CatalogTensor& tensor, std::stop_token stop);
+                                           const CatalogTensor& tensor, const LoadContext& context);
 
 // x[i] = row tokens[i], tokens [n] on the device.
 void embed(DeviceQueue& queue, const ClMatrix& table, const cl::Buffer& tokens, std::int64_t n,

@@ -51,8 +51,10 @@ public:
                                                std::stop_token stop) override {
         QLLAMA_TRY(const WeightFormat* const format, weightFormatFor(tensor, precision));
         QLLAMA_TRY(WeightKernels* const kernels, kernelsFor(*format));
-        if (format->roundsActivations) m_rounding->expect(tensor.shape.back());
-        return opencl::loadMatrix(m_queue, *kernels, tensor, std::move(stop));
+        if (format->quant) m_rounding->expect(tensor.shape.back());
+        if (!m_pool) m_pool = std::make_unique<ThreadPool>(physicalCoreCount());
+        return opencl::loadMatrix(m_queue, *kernels, tensor,
+                                  {*m_pool, m_options.quantized.get(), std::move(stop)});
     }
 
     Result<std::unique_ptr<Buffer>> loadVector(const CatalogTensor& tensor) override {
@@ -164,7 +166,7 @@ private:
     Result<WeightKernels*> kernelsFor(const WeightFormat& format) {
         for (const auto& kernels : m_weightKernels)
             if (kernels->format == &format) return kernels.get();
-        if (format.roundsActivations && !m_rounding) {
+        if (format.quant && !m_rounding) {
             QLLAMA_TRY(m_rounding, ActivationRounding::compile(m_queue));
         }
         QLLAMA_TRY(auto kernels, compileWeightKernels(m_queue, format));
@@ -193,6 +195,7 @@ private:
     OpenClOptions m_options;
     DeviceQueue m_queue;
     std::vector<std::string> m_tuning;
+    std::unique_ptr<ThreadPool> m_pool;  // once weights are loaded
     ElementwiseKernels m_elementwise;
     std::unique_ptr<ActivationRounding> m_rounding;               // once a format wants it
     std::vector<std::unique_ptr<WeightKernels>> m_weightKernels;  // one a format in use

@@ -23,6 +23,7 @@ struct OpenClOptions {
     // items run the CPU's in any case.
     FormChoice form = FormChoice::Automatic;
     bool profile = false;
+    std::shared_ptr<QuantizedStore> quantized = {};  // see BackendOptions
     // Tests: treat the device's largest allocation as this much (0: as it is).
     std::int64_t largestAllocation = 0;
     int vectorLanes = 0;  // tests: 8 or 16, whatever the device's vectors hold

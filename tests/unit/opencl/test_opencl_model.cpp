@@ -1,4 +1,5 @@
 // Whole models on OpenCL devices, alone and as parts of a pipeline, beside the CPU engine.
+#include <QTemporaryDir>
 #include <QtTest>
 #include <map>
 
@@ -130,6 +131,8 @@ private slots:
     void quantisedAgrees();
     void demoModelWritesTheSameText_data();
     void demoModelWritesTheSameText();
+    void keptWeightsAreUsed_data();
+    void keptWeightsAreUsed();
 };
 
 void TestOpenClModel::initTestCase() {
@@ -252,6 +255,42 @@ void TestOpenClModel::demoModelWritesTheSameText() {
              fromCpu.text().constData());
     QVERIFY2(!quantised || fromPlain.mostlyWithin(kAgrees, kRoundedDemo),
              fromPlain.text().constData());
+}
+
+void TestOpenClModel::keptWeightsAreUsed_data() {
+    QTest::addColumn<QString>("devices");
+    QTest::addColumn<QString>("precision");
+    for (const char* devices : {"opencl:0", "opencl:1,opencl:0"})
+        for (const char* precision : {"q8", "q4"})
+            QTest::addRow("%s %s", devices, precision) << devices << precision;
+}
+
+void TestOpenClModel::keptWeightsAreUsed() {
+    QFETCH(QString, devices);
+    QFETCH(QString, precision);
+    const QTemporaryDir folder;
+    LoadRequest request = demoRequest(devices.toStdString());
+    request.precision = precisionFromKey(precision.toStdString()).value();
+    request.weightCacheFolder = folder.path().toStdString();
+    if (devices.contains(',')) request.split = {2, 4};
+    // Whether weights had to be quantised, and the logits.
+    const auto start = [&request] {
+        bool quantised = false;
+        const auto model = loadModel(
+            request, [&](const LoadProgress& done) { quantised |= done.isQuantising; }, {});
+        if (!model.ok()) qWarning("%s", model.error().text().c_str());
+        return std::pair(quantised,
+                         model.ok() ? runOf(*model.value()->transformer, demoPrompt(), 0) : Run());
+    };
+    const auto [firstQuantised, first] = start();
+    QVERIFY(firstQuantised && !first.logits.empty());
+    const auto [secondQuantised, second] = start();
+    QVERIFY(!secondQuantised);
+    QVERIFY(second.logits == first.logits);
+    // They are the CPU engine's as well.
+    request.device = "cpu";
+    request.split.reset();
+    QVERIFY(!start().first);
 }
 
 QTEST_GUILESS_MAIN(TestOpenClModel)
