@@ -34,10 +34,11 @@ double millisecondsOf(const cl::Event& event) {
     return end > start ? static_cast<double>(end - start) / 1e6 : 0;
 }
 
-// Memory of our own for the host's processor: the operating system gives it zeroed, in huge pages, and
-// only as it is used, which saves the start the filling of a KV cache. Throws cl::Error.
+// Memory of our own for the host's processor: the operating system gives it zeroed and only as it is used
+// (in small pages, so that a short text touches little of the KV cache). Filling it would cost the start
+// some milliseconds a buffer. Throws cl::Error.
 cl::Buffer hostBuffer(const cl::Context& context, std::int64_t sizeBytes) {
-    auto memory = HostMemory::allocate(sizeBytes, true, "a device");
+    auto memory = HostMemory::allocate(sizeBytes, false, "a device");
     if (!memory.ok()) throw cl::Error(CL_OUT_OF_HOST_MEMORY, "HostMemory");
     using Owner = std::shared_ptr<HostMemory>;
     auto owner = std::make_unique<Owner>(std::move(memory).value());
@@ -198,6 +199,12 @@ void DeviceQueue::fail(Error error) {
 
 Result<void> DeviceQueue::takeFailure() {
     if (!m_failure) return {};
+    try {
+        // What was queued before may still be reading memory that its owner now lets go.
+        m_queue.finish();
+    } catch (const cl::Error&) {
+        // A broken device has nothing left to wait for.
+    }
     m_groups.clear();
     return *std::exchange(m_failure, std::nullopt);
 }

@@ -93,6 +93,7 @@ private slots:
     void otherDevicesKeepTheirLayers();
     void everyFaultWhileLoadingIsASentence();
     void everyFaultWhileGeneratingIsASentence();
+    void modelMayGoAfterAFailure();
 };
 
 void TestOpenClPlacement::initTestCase() {
@@ -398,6 +399,16 @@ void TestOpenClPlacement::everyFaultWhileGeneratingIsASentence() {
             QVERIFY2(!result.ok(), qPrintable(QString("fault %1 went unnoticed").arg(number)));
             QVERIFY2(isSentenceAboutTheDevice(result.error()), result.error().message.c_str());
         }
+}
+
+// What the device was told before may still be running: it must not find the weights gone.
+void TestOpenClPlacement::modelMayGoAfterAFailure() {
+    for (int number = 40; number < 140; number += 9) {
+        GenerationSession session(std::move(loadModel(demoRequest("opencl:0"), {}, {})).value());
+        CollectingSink sink;
+        const FaultAt fault(opencl::FaultPoint::Enqueue, number);
+        QVERIFY(!session.generate(greedy(8), sink, {}).ok());
+    }
 }
 
 QTEST_GUILESS_MAIN(TestOpenClPlacement)

@@ -25,10 +25,10 @@ CatalogTensor someWeights() {
     return tensorOf("w", {kRows, kColumns}, DType::F16, randomValues(kRows * kColumns, 11, 1.0F));
 }
 
-// W x for one position, an odd number and more than every tile.
+// W x for one position, a few, an odd number and more than every tile.
 std::vector<float> products(Backend& backend, Precision precision) {
     std::vector<float> all;
-    for (const std::int64_t n : {1, 19, 130}) {
+    for (const std::int64_t n : {1, 5, 19, 130}) {
         const auto x = randomValues(n * kColumns, 12, 1.0F);
         const auto before = randomValues(n * kRows, 13, 1.0F);
         const auto result = multiply(backend, someWeights(), x, before, n, precision);
@@ -130,7 +130,7 @@ void TestOpenClTuning::everyPlanGivesTheSameBits() {
             open({.form = static_cast<FormChoice>(form), .vectorLanes = lanes, .plan = plan});
         QVERIFY(backend);
         const auto results = products(*backend, static_cast<Precision>(precision));
-        QCOMPARE(results.size(), std::size_t{kRows * (1 + 19 + 130)});
+        QCOMPARE(results.size(), std::size_t{kRows * (1 + 5 + 19 + 130)});
         if (plan == 0) {
             usual = results;
             const auto reference = createReferenceBackend({.roundsActivations = true});
