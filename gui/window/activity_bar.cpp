@@ -5,7 +5,6 @@
 #include <QToolButton>
 
 #include "gui/window/elided_label.h"
-#include "gui/window/symbolic_icon.h"
 
 namespace qllama {
 namespace {
@@ -19,8 +18,7 @@ ActivityBar::ActivityBar(QWidget* parent)
     : QWidget(parent),
       m_label(new ElidedLabel(this)),
       m_bar(new QProgressBar(this)),
-      m_details(new QToolButton(this)),
-      m_cancel(new QToolButton(this)) {
+      m_details(new QToolButton(this)) {
     setObjectName(QStringLiteral("activityBar"));
     m_bar->setTextVisible(false);
     m_bar->setMaximumHeight(8);
@@ -28,23 +26,15 @@ ActivityBar::ActivityBar(QWidget* parent)
     m_bar->setAccessibleName(tr("Progress"));
     m_details->setObjectName(QStringLiteral("activityDetails"));
     m_details->setAutoRaise(true);
-    m_cancel->setObjectName(QStringLiteral("activityCancel"));
-    m_cancel->setIcon(symbolicIcon(QStringLiteral("close")));
-    m_cancel->setText(tr("Cancel"));
-    m_cancel->setToolTip(tr("Cancel (Esc)"));
-    m_cancel->setAccessibleName(tr("Cancel"));
-    m_cancel->setAutoRaise(true);
     auto* layout = new QHBoxLayout(this);
     layout->setContentsMargins(0, 0, 0, 0);
     layout->addWidget(m_label);
     layout->addWidget(m_bar, 1, Qt::AlignVCenter);
     layout->addWidget(m_details);
-    layout->addWidget(m_cancel);
-    setMinimumHeight(m_cancel->sizeHint().height());
+    setMinimumHeight(m_details->sizeHint().height());
     m_delay.setSingleShot(true);
     m_delay.setInterval(kRevealDelayMs);
     connect(&m_delay, &QTimer::timeout, this, [this] { reveal(true); });
-    connect(m_cancel, &QToolButton::clicked, this, &ActivityBar::cancelled);
     connect(m_details, &QToolButton::clicked, this, &ActivityBar::detailsRequested);
     reveal(false);
 }
@@ -82,7 +72,6 @@ void ActivityBar::reveal(bool visible) {
     m_label->setVisible(visible);
     m_bar->setVisible(visible);
     m_details->setVisible(visible && !m_details->text().isEmpty());
-    m_cancel->setVisible(visible);
 }
 
 }  // namespace qllama

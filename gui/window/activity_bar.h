@@ -1,4 +1,4 @@
-// What the engine is busy with and how far it is, with a way to call it off.
+// What the engine is busy with and how far it is.
 #pragma once
 
 #include <QTimer>
@@ -11,7 +11,8 @@ namespace qllama {
 
 class ElidedLabel;
 
-// Keeps its place in the layout when there is nothing to show. What is over in less than a blink
+// Stands beside the window's Stop button, which is what calls the work off. Keeps its place in the
+// layout when there is nothing to show. What is over in less than a blink
 // is never shown at all.
 class ActivityBar : public QWidget {
     Q_OBJECT
@@ -27,7 +28,6 @@ public:
     [[nodiscard]] QString text() const;
 
 signals:
-    void cancelled();
     void detailsRequested();
 
 private:
@@ -38,7 +38,6 @@ private:
     ElidedLabel* m_label;
     QProgressBar* m_bar;
     QToolButton* m_details;
-    QToolButton* m_cancel;
 };
 
 }  // namespace qllama

@@ -1,11 +1,11 @@
 #include "gui/window/device_menu.h"
 
 #include <QActionGroup>
-#include <QLocale>
 #include <QSettings>
 #include <QStringList>
 #include <algorithm>
 
+#include "gui/window/device_text.h"
 #include "gui/window/text.h"
 
 namespace qllama {
@@ -21,45 +21,6 @@ constexpr FailureKey kFailureKeys[] = {{DeviceFailureChoice::Ask, "ask"},
                                        {DeviceFailureChoice::Stop, "stop"}};
 
 }  // namespace
-
-QString deviceLabel(const DeviceInfo& device) {
-    QString label = toQString(device.name);
-    if (device.id == "cpu")
-        label = device.simdTarget.empty()
-                    ? DeviceMenu::tr("CPU: %1").arg(label)
-                    : DeviceMenu::tr("CPU: %1 (%2)").arg(label, toQString(device.simdTarget));
-    else if (device.globalMemoryBytes)
-        label = DeviceMenu::tr("%1: %2, %3")
-                    .arg(toQString(device.platform), label,
-                         QLocale().formattedDataSize(*device.globalMemoryBytes));
-    else
-        label = DeviceMenu::tr("%1: %2").arg(toQString(device.platform), label);
-    return label;
-}
-
-QString deviceFacts(const DeviceInfo& device) {
-    QStringList facts{DeviceMenu::tr("%1: %2").arg(toQString(device.id), toQString(device.name))};
-    if (!device.vendor.empty()) facts += DeviceMenu::tr("Vendor: %1").arg(toQString(device.vendor));
-    if (!device.driver.empty()) facts += DeviceMenu::tr("Driver: %1").arg(toQString(device.driver));
-    if (device.computeUnits > 0)
-        facts += device.id == "cpu"
-                     ? DeviceMenu::tr("%n core(s)", nullptr, device.computeUnits)
-                     : DeviceMenu::tr("%n compute unit(s)", nullptr, device.computeUnits);
-    if (device.globalMemoryBytes)
-        facts += DeviceMenu::tr("Memory: %1")
-                     .arg(QLocale().formattedDataSize(*device.globalMemoryBytes));
-    if (device.maxAllocationBytes)
-        facts += DeviceMenu::tr("Largest single allocation: %1")
-                     .arg(QLocale().formattedDataSize(*device.maxAllocationBytes));
-    QStringList targets;
-    for (const std::string& target : device.simdTargetsFound)
-        targets += toQString(target);
-    if (!targets.isEmpty())
-        facts += DeviceMenu::tr("Instruction sets: %1").arg(targets.join(QStringLiteral(", ")));
-    if (device.isHostProcessor && device.id != "cpu")
-        facts += DeviceMenu::tr("This is the processor itself, offered through OpenCL.");
-    return facts.join(u'\n');
-}
 
 DeviceMenu::DeviceMenu(QWidget* parent)
     : QMenu(tr("&Device"), parent), m_group(new QActionGroup(this)) {
@@ -105,9 +66,12 @@ void DeviceMenu::restore(const QSettings& settings) {
 }
 
 QString DeviceMenu::nameOf(const QString& id) const {
-    for (const DeviceInfo& device : m_devices.devices)
-        if (toQString(device.id) == id && device.id != "cpu") return toQString(device.name);
-    return id == u"cpu" ? tr("CPU") : id;
+    if (id == u"cpu") return tr("CPU");
+    const auto& all = m_devices.devices;
+    const auto found = std::find_if(all.begin(), all.end(), [&](const DeviceInfo& device) {
+        return toQString(device.id) == id;
+    });
+    return found == all.end() ? id : deviceNameAmong(all, *found);
 }
 
 QString DeviceMenu::currentName() const {
@@ -133,7 +97,8 @@ void DeviceMenu::rebuild() {
     addDevice(QStringLiteral("auto"), tr("Automatic"),
               tr("The fastest device that has room for the model"));
     for (const DeviceInfo& device : m_devices.devices)
-        addDevice(toQString(device.id), deviceLabel(device), deviceFacts(device));
+        addDevice(toQString(device.id), deviceLabelAmong(m_devices.devices, device),
+                  deviceFacts(device));
     const QStringList chosen = m_current.split(u',');
     const bool allFound = std::all_of(chosen.begin(), chosen.end(),
                                       [this](const QString& id) { return isFound(id); });

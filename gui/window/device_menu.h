@@ -58,8 +58,4 @@ private:
     QActionGroup* m_group;
 };
 
-// One line for a menu, and all that is known for a tool tip.
-QString deviceLabel(const DeviceInfo& device);
-QString deviceFacts(const DeviceInfo& device);
-
 }  // namespace qllama

@@ -13,7 +13,7 @@
 #include <memory>
 #include <utility>
 
-#include "gui/window/device_menu.h"
+#include "gui/window/device_text.h"
 #include "gui/window/placement_text.h"
 #include "gui/window/recent_models.h"
 #include "gui/window/text.h"
@@ -115,6 +115,7 @@ void DevicePlanDialog::setupLayout() {
 }
 
 void DevicePlanDialog::present(const DeviceList& devices, const LoadRequest& request) {
+    m_known = devices.devices;
     m_request = request;
     m_model->setVisible(!request.location.model.empty());
     m_model->setText(modelText(request));
@@ -123,7 +124,7 @@ void DevicePlanDialog::present(const DeviceList& devices, const LoadRequest& req
     m_devices->clear();
     for (const DeviceInfo& device : inOrder(devices, chosen)) {
         const QString id = toQString(device.id);
-        auto* item = new QTreeWidgetItem(m_devices, {deviceLabel(device)});
+        auto* item = new QTreeWidgetItem(m_devices, {deviceLabelAmong(devices.devices, device)});
         item->setData(0, Qt::UserRole, id);
         item->setToolTip(0, deviceFacts(device));
         item->setCheckState(0, chosen.contains(id) ? Qt::Checked : Qt::Unchecked);
@@ -191,7 +192,7 @@ void DevicePlanDialog::showPlan(const Result<PlacementPlan>& plan) {
     for (const StagePlacement& stage : plan.value().stages) {
         auto* item = new QTreeWidgetItem(
             m_plan,
-            {toQString(stage.device.name), layerRange(stage), bytes(stage.weightBytes),
+            {deviceNameAmong(m_known, stage.device), layerRange(stage), bytes(stage.weightBytes),
              bytes(stage.kvCacheBytes), bytes(stage.scratchBytes), bytes(stage.totalBytes()),
              stage.device.globalMemoryBytes ? bytes(*stage.device.globalMemoryBytes)
                                             : tr("unknown")});

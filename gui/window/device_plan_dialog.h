@@ -3,6 +3,7 @@
 
 #include <QDialog>
 #include <functional>
+#include <vector>
 
 #include "engine/session/model_loader.h"
 #include "gui/window/background_task.h"
@@ -39,6 +40,7 @@ private:
     void showPlan(const Result<PlacementPlan>& plan);
 
     Planner m_planner;
+    std::vector<DeviceInfo> m_known;
     LoadRequest m_request;
     bool m_planAgain = false;  // the choice changed while a plan was made
     QTreeWidget* m_devices;

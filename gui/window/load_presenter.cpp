@@ -168,7 +168,11 @@ void LoadPresenter::showLoaded(const ModelInfo& info) {
 void LoadPresenter::showFailure(const Error& error) {
     m_parts.activity.finish();
     updateModel();
-    if (error.code == ErrorCode::Cancelled) return;
+    if (error.code != ErrorCode::Cancelled) explainFailure(error);
+    if (m_loaded) goBack();
+}
+
+void LoadPresenter::explainFailure(const Error& error) {
     Message message;
     message.text = tr("%1 could not be loaded. %2")
                        .arg(displayName(m_running.location), toQString(error.message));
@@ -180,10 +184,9 @@ void LoadPresenter::showFailure(const Error& error) {
         message.text += u' ' + tr("%1 is still loaded.").arg(displayName(m_loaded->location));
     offerHelp(error, message);
     m_parts.messages.showMessage(message);
-    if (m_loaded) goBack();
 }
 
-// What failed is not what to try again at the next start.
+// What failed or was stopped is not what to try again at the next start.
 void LoadPresenter::goBack() {
     m_location = m_loaded->location;
     place(*m_loaded);

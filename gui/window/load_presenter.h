@@ -69,6 +69,7 @@ private:
     void showProgress(const LoadProgress& progress);
     void showLoaded(const ModelInfo& info);
     void showFailure(const Error& error);
+    void explainFailure(const Error& error);
     void offerHelp(const Error& error, Message& message);
     [[nodiscard]] bool stillOnCpu() const;
     void offerCpu(Message& message);

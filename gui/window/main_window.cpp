@@ -103,7 +103,6 @@ void MainWindow::connectOutputActions() {
 void MainWindow::connectParts() {
     connect(m_engine.get(), &EngineController::stateChanged, this, &MainWindow::updateState);
     connect(m_engine.get(), &EngineController::modelLoaded, this, &MainWindow::updateState);
-    connect(m_activity, &ActivityBar::cancelled, m_engine.get(), &EngineController::stop);
     connectDevices();
     connect(m_prompt, &PromptEditor::filesDropped, this,
             [this](const QMimeData* data) { dropFiles(*data, true); });
@@ -148,6 +147,8 @@ void MainWindow::updateState() {
     const State state = m_engine->state();
     const bool busy = state == State::Loading || state == State::Generating;
     const bool hasModel = m_engine->model().has_value();
+    // A button that has the focus gives it to the next enabled one when it is disabled.
+    if (busy) m_actions->stop->setEnabled(true);
     m_actions->generate->setEnabled(state == State::Ready);
     m_actions->stop->setEnabled(busy);
     m_actions->unload->setEnabled(hasModel);

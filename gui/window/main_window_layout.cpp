@@ -36,6 +36,7 @@ Button* buttonFor(QAction* action, const char* name, QWidget* parent) {
     auto* button = new Button(parent);
     button->setObjectName(QLatin1String(name));
     button->setIcon(action->icon());
+    button->setFocusPolicy(Qt::TabFocus);  // a click leaves the keyboard with the prompt
     followAction(button, action);
     return button;
 }
@@ -127,8 +128,9 @@ void MainWindow::setupLayout() {
     splitter->setObjectName(QStringLiteral("splitter"));
     splitter->addWidget(m_output);
     splitter->addWidget(createPromptArea());
-    splitter->setStretchFactor(0, 1);
-    splitter->setStretchFactor(1, 0);
+    // In a small window both give way: the text is what one reads.
+    splitter->setStretchFactor(0, 3);
+    splitter->setStretchFactor(1, 1);
     splitter->setChildrenCollapsible(false);
     splitter->setSizes({500, 170});
     auto* center = new QWidget(this);

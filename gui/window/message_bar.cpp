@@ -80,9 +80,13 @@ void MessageBar::setupLayout() {
     auto* row = new QHBoxLayout;
     row->addWidget(m_icon, 0, Qt::AlignTop);
     row->addSpacing(4);
-    row->addWidget(m_text, 1);
+    auto* words = new QVBoxLayout;
+    words->setSpacing(0);
+    words->addWidget(m_text);
+    words->addWidget(m_details);
+    row->addLayout(words, 1);
     row->addWidget(m_closeButton, 0, Qt::AlignTop);
-    m_details->setContentsMargins(0, 4, 0, 4);
+    m_details->setContentsMargins(0, 8, 0, 4);
     // Below the text, so that a long sentence has the whole width also in a small window.
     auto* buttons = new QHBoxLayout;
     buttons->addStretch(1);
@@ -92,7 +96,6 @@ void MessageBar::setupLayout() {
     layout->setContentsMargins(14, 8, 8, 8);
     layout->setSpacing(4);
     layout->addLayout(row);
-    layout->addWidget(m_details);
     layout->addLayout(buttons);
 }
 

@@ -3,7 +3,9 @@
 #include <QCoreApplication>
 #include <QLocale>
 #include <QStringList>
+#include <vector>
 
+#include "gui/window/device_text.h"
 #include "gui/window/text.h"
 
 namespace qllama {
@@ -17,8 +19,16 @@ QString bytes(std::int64_t count) {
     return QLocale().formattedDataSize(count);
 }
 
-QString deviceName(const StagePlacement& stage) {
-    return stage.device.id == "cpu" ? translated("CPU") : toQString(stage.device.name);
+QString deviceName(const PlacementPlan& plan, const StagePlacement& stage) {
+    std::vector<DeviceInfo> devices;
+    for (const StagePlacement& each : plan.stages)
+        devices.push_back(each.device);
+    return deviceNameAmong(devices, stage.device);
+}
+
+// For one line about several devices.
+QString shortDeviceName(const PlacementPlan& plan, const StagePlacement& stage) {
+    return stage.device.id == "cpu" ? translated("CPU") : deviceName(plan, stage);
 }
 
 }  // namespace
@@ -34,7 +44,7 @@ QString placementSummary(const PlacementPlan& plan) {
     if (plan.stages.size() == 1) return toQString(plan.stages.front().device.name);
     QStringList parts;
     for (const StagePlacement& stage : plan.stages)
-        parts += translated("%1 (layers %2)").arg(deviceName(stage), layerRange(stage));
+        parts += translated("%1 (layers %2)").arg(shortDeviceName(plan, stage), layerRange(stage));
     return parts.join(QStringLiteral(" + "));
 }
 
@@ -43,9 +53,10 @@ QString planSummary(const PlacementPlan& plan) {
     for (const StagePlacement& stage : plan.stages)
         parts += stage.device.globalMemoryBytes
                      ? translated("%1 (%2 of %3)")
-                           .arg(deviceName(stage), bytes(stage.totalBytes()),
+                           .arg(shortDeviceName(plan, stage), bytes(stage.totalBytes()),
                                 bytes(*stage.device.globalMemoryBytes))
-                     : translated("%1 (%2)").arg(deviceName(stage), bytes(stage.totalBytes()));
+                     : translated("%1 (%2)").arg(shortDeviceName(plan, stage),
+                                                 bytes(stage.totalBytes()));
     return parts.join(QStringLiteral(" + "));
 }
 
@@ -54,7 +65,7 @@ QString placementDetails(const PlacementPlan& plan) {
     for (const StagePlacement& stage : plan.stages) {
         QString line =
             translated("%1, layers %2: weights %3, keys and values %4, buffers %5")
-                .arg(toQString(stage.device.name), layerRange(stage), bytes(stage.weightBytes),
+                .arg(deviceName(plan, stage), layerRange(stage), bytes(stage.weightBytes),
                      bytes(stage.kvCacheBytes), bytes(stage.scratchBytes));
         if (stage.device.globalMemoryBytes)
             line =

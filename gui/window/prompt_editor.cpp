@@ -80,6 +80,8 @@ PromptEditor::PromptEditor(QWidget* parent)
     layout->setSpacing(4);
     layout->addLayout(header);
     layout->addWidget(m_edit, 1);
+    m_edit->setMinimumHeight(3 *
+                             m_edit->fontMetrics().lineSpacing());  // two lines and their margin
     connect(m_edit, &QPlainTextEdit::textChanged, this, &PromptEditor::noteEdited);
     connect(m_edit, &PromptTextEdit::filesDropped, this, &PromptEditor::filesDropped);
     showSource();

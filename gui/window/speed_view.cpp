@@ -31,6 +31,27 @@ QString timeText(double ms) {
                      : SpeedView::tr("%1 s").arg(shortNumber(ms / 1000));
 }
 
+QString tokenTimesText(double medianMs, double percentile95Ms) {
+    return SpeedView::tr("%1 / %2 ms").arg(shortNumber(medianMs), shortNumber(percentile95Ms));
+}
+
+QString promptSpeedText(double tokensPerSecond) {
+    return SpeedView::tr("%1 tokens/s").arg(shortNumber(tokensPerSecond));
+}
+
+QString contextText(std::int64_t used, std::int64_t length) {
+    return SpeedView::tr("%1 / %2").arg(QLocale().toString(qint64(used)),
+                                        QLocale().toString(qint64(length)));
+}
+
+QString bytesText(double gbPerSecond) {
+    return SpeedView::tr("%1 GB/s").arg(shortNumber(gbPerSecond));
+}
+
+QString percentText(double percent) {
+    return SpeedView::tr("%1 %").arg(number(percent, 0));
+}
+
 QString promptCaption(const QString& percent, const QString& time) {
     return SpeedView::tr("Prompt: %1 %, %2 left").arg(percent, time);
 }
@@ -51,36 +72,38 @@ SpeedView::SpeedView(EngineController& engine, QWidget* parent)
     connectTokens();
 }
 
+// Each as wide as its longest likely text, in the user's language, so that nothing moves during a run.
 void SpeedView::setupTiles() {
-    const QString times = QStringLiteral("88.88 / 88.88 ms");
+    constexpr int kManyTokens = 88'888;
     m_tokensPerSecond = new FigureTile(tr("Tokens/s now"), tr("Over the last second"),
                                        QStringLiteral("8888.8"), this);
     m_msPerToken = new FigureTile(tr("Median / 95 %"),
                                   tr("Half of the tokens took less than the first time, 95 % less "
                                      "than the second"),
-                                  times, this);
+                                  tokenTimesText(88.8, 88.8), this);
     m_firstToken = new FigureTile(tr("First token"),
                                   tr("From the request to the first token, prompt included"),
-                                  QStringLiteral("8888 ms"), this);
+                                  timeText(88.8), this);
     m_prompt = new FigureTile(tr("Prompt"),
                               tr("How fast the prompt is read, how far that is, and the time left"),
-                              QStringLiteral("88,888 tokens/s"), this,
+                              promptSpeedText(kManyTokens), this,
                               promptCaption(QStringLiteral("88"), QStringLiteral("88.8 s")));
     m_context = new FigureTile(tr("Context used"), tr("Tokens of prompt and text, of how many"),
-                               QStringLiteral("88,888 / 88,888"), this);
+                               contextText(kManyTokens, kManyTokens), this);
     m_memory = new FigureTile(tr("Memory"), tr("Resident memory, mapped model files included"),
-                              QStringLiteral("888.88 MiB"), this);
+                              QLocale().formattedDataSize(888 << 20), this);
     m_bytes = new FigureTile(tr("Memory read"),
                              tr("Weights, keys and values read for the tokens, a second"),
-                             QStringLiteral("888.8 GB/s"), this);
+                             bytesText(88.8), this);
     m_share = new FigureTile(tr("Of its bandwidth"), tr("The machine's memory is not measured yet"),
-                             QStringLiteral("888 %"), this);
+                             percentText(888), this);
     m_measure = new QToolButton(this);
     m_measure->setObjectName(QStringLiteral("measureBandwidth"));
     m_measure->setIcon(symbolicIcon(QStringLiteral("measure")));
     m_measure->setAutoRaise(true);
     m_measure->setToolTip(tr("Measure the memory bandwidth of this machine again"));
     m_measure->setAccessibleName(tr("Measure memory bandwidth"));
+    m_measure->setEnabled(false);  // until there is a model, which says with how many threads
     connect(m_measure, &QToolButton::clicked, this, &SpeedView::measureBandwidth);
 }
 
@@ -117,6 +140,7 @@ void SpeedView::connectPrompt() {
             schedule();
         else
             resetRun();
+        showWhetherMeasurable();
         measureIfUnknown();
     });
     connect(&m_engine, &EngineController::generationStarted, this, &SpeedView::resetRun);
@@ -150,7 +174,8 @@ void SpeedView::connectTokens() {
                 schedule();
             });
     connect(&m_engine, &EngineController::bandwidthCancelled, this, [this] {
-        m_measure->setEnabled(true);
+        m_measuring = false;
+        showWhetherMeasurable();
         measureIfUnknown();
     });
     connect(
@@ -158,7 +183,8 @@ void SpeedView::connectTokens() {
         [this](double gbPerSecond, int threadCount) {
             m_bandwidthGbPerSecond = gbPerSecond;
             m_measuredThreads = threadCount;
-            m_measure->setEnabled(true);
+            m_measuring = false;
+            showWhetherMeasurable();
             m_share->setToolTip(
                 gbPerSecond > 0
                     ? tr("<p>Share of the memory bandwidth of this machine, measured at %1 GB/s "
@@ -187,8 +213,13 @@ void SpeedView::resetRun() {
 void SpeedView::measureBandwidth() {
     const auto& model = m_engine.model();
     if (!model) return;
-    m_measure->setEnabled(false);
+    m_measuring = true;
+    showWhetherMeasurable();
     m_engine.measureBandwidth(model->threadCount);
+}
+
+void SpeedView::showWhetherMeasurable() {
+    m_measure->setEnabled(m_engine.model() && !m_measuring);
 }
 
 // Only for a model on the processor, and only when somebody looks and nothing runs: it takes a moment
@@ -196,7 +227,7 @@ void SpeedView::measureBandwidth() {
 void SpeedView::measureIfUnknown() {
     const auto& model = m_engine.model();
     if (!isVisible() || !model || model->device.id != "cpu") return;
-    if (m_measuredThreads == model->threadCount || !m_measure->isEnabled()) return;
+    if (m_measuredThreads == model->threadCount || m_measuring) return;
     if (m_engine.state() == EngineController::State::Ready) measureBandwidth();
 }
 
@@ -224,14 +255,11 @@ void SpeedView::redraw() {
     const bool known = figures.medianMs > 0;
     m_plot->showTimes(m_history.tokenMs(), figures.medianMs, figures.percentile95Ms);
     m_tokensPerSecond->setValue(known ? shortNumber(figures.tokensPerSecond) : QString());
-    m_msPerToken->setValue(
-        known ? tr("%1 / %2 ms")
-                    .arg(shortNumber(figures.medianMs), shortNumber(figures.percentile95Ms))
-              : QString());
+    m_msPerToken->setValue(known ? tokenTimesText(figures.medianMs, figures.percentile95Ms)
+                                 : QString());
     m_firstToken->setValue(timeText(figures.firstTokenMs));
     m_context->setValue(figures.contextLength > 0
-                            ? tr("%1 / %2").arg(QLocale().toString(qint64(figures.contextUsed)),
-                                                QLocale().toString(qint64(figures.contextLength)))
+                            ? contextText(figures.contextUsed, figures.contextLength)
                             : QString());
     const auto memory = residentBytes();
     m_memory->setValue(memory ? QLocale().formattedDataSize(*memory) : QString());
@@ -248,19 +276,19 @@ void SpeedView::showPrompt(const SpeedFigures& figures) {
     }
     m_prompt->setCaption(caption);
     m_prompt->setValue(figures.promptTokensPerSecond > 0
-                           ? tr("%1 tokens/s").arg(shortNumber(figures.promptTokensPerSecond))
+                           ? promptSpeedText(figures.promptTokensPerSecond)
                            : QString());
 }
 
 void SpeedView::showBytes(const SpeedFigures& figures) {
     const double gbPerSecond = figures.bytesPerSecond / kGiga;
-    m_bytes->setValue(gbPerSecond > 0 ? tr("%1 GB/s").arg(shortNumber(gbPerSecond)) : QString());
+    m_bytes->setValue(gbPerSecond > 0 ? bytesText(gbPerSecond) : QString());
     const auto& model = m_engine.model();
     const bool comparable = model && model->device.id == "cpu" && m_bandwidthGbPerSecond > 0;
     m_share->setCaption(comparable ? tr("Of %1 GB/s").arg(number(m_bandwidthGbPerSecond, 1))
                                    : tr("Of its bandwidth"));
     m_share->setValue(comparable && gbPerSecond > 0
-                          ? tr("%1 %").arg(number(100 * gbPerSecond / m_bandwidthGbPerSecond, 0))
+                          ? percentText(100 * gbPerSecond / m_bandwidthGbPerSecond)
                           : QString());
 }
 

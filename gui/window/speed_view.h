@@ -37,6 +37,7 @@ private:
     void resetRun();
     void measureBandwidth();
     void measureIfUnknown();
+    void showWhetherMeasurable();
 
     [[nodiscard]] bool isWatched() const;
     void schedule();
@@ -48,6 +49,7 @@ private:
     SpeedHistory m_history;
     double m_bandwidthGbPerSecond = 0;  // of the host's memory; 0: not measured
     int m_measuredThreads = -1;         // with how many; -1: not measured
+    bool m_measuring = false;
     QElapsedTimer m_promptClock;
     QTimer m_pause;  // runs for a moment after each redraw
     bool m_stale = false;

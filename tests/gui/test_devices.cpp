@@ -152,6 +152,31 @@ private slots:
         QVERIFY(menu->findChild<QAction*>("device:opencl:0,cpu")->isChecked());
     }
 
+    void equalCardsAreToldApart() {
+        DeviceInfo second = bigCard();
+        second.id = "opencl:1";
+        m_window->devices = {{named("cpu", "Processor"), bigCard(), second}, {}};
+        m_window->plan = [second](const LoadRequest&) -> Result<PlacementPlan> {
+            PlacementPlan plan;
+            plan.stages = {stageOn(bigCard(), 0, 3), stageOn(second, 3, 3)};
+            return plan;
+        };
+        m_window->openIdle();
+        auto* menu = m_window->find<DeviceMenu>("deviceMenu");
+        QTRY_VERIFY(menu->findChild<QAction*>("device:opencl:1"));
+        QVERIFY(menu->findChild<QAction*>("device:opencl:1")->text().endsWith(" (opencl:1)"));
+        QVERIFY(!menu->findChild<QAction*>("device:cpu")->text().contains("(cpu)"));
+        menu->setCurrent("opencl:1");
+        QCOMPARE(menu->currentName(), "Big card (opencl:1)");
+        menu->findChild<QAction*>("devicePlan")->trigger();
+        auto* stages = m_window->find<QTreeWidget>("planStages");
+        QTRY_COMPARE(stages->topLevelItemCount(), 2);
+        QCOMPARE(stages->topLevelItem(0)->text(0), "Big card (opencl:0)");
+        QCOMPARE(stages->topLevelItem(1)->text(0), "Big card (opencl:1)");
+        auto* devices = m_window->find<QTreeWidget>("planDevices");
+        QVERIFY(devices->topLevelItem(0)->text(0) != devices->topLevelItem(1)->text(0));
+    }
+
     void thePlanIsShownWhileItIsCarriedOut() {
         const DeviceInfo card = bigCard();
         m_window->plan = [card](const LoadRequest& request) -> Result<PlacementPlan> {

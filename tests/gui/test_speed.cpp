@@ -250,11 +250,12 @@ private slots:
         EngineController engine(std::make_unique<ScriptedEngine>(m_script));
         SpeedView view(engine);
         QSignalSpy measured(&engine, &EngineController::bandwidthMeasured);
+        auto* button = view.findChild<QToolButton*>("measureBandwidth");
+        QVERIFY(!button->isEnabled());  // without a model
         loadAndWait(engine);
         QCOMPARE(measured.count(), 0);
         view.show();
         QVERIFY(measured.wait());
-        auto* button = view.findChild<QToolButton*>("measureBandwidth");
         QVERIFY(button->isEnabled());
         m_script->bandwidthGbPerSecond = 25;
         QTest::mouseClick(button, Qt::LeftButton);

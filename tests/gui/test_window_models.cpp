@@ -5,6 +5,7 @@
 
 #include "gui/window/activity_bar.h"
 #include "gui/window/application.h"
+#include "gui/window/device_menu.h"
 #include "tests/gui/window_fixture.h"
 
 using namespace qllama;
@@ -112,12 +113,25 @@ private slots:
         m_window->reached.acquire();
         auto* activity = m_window->find<ActivityBar>("activityBar");
         QTRY_COMPARE(activity->text(), text);
-        QTRY_VERIFY(m_window->find<QToolButton>("activityCancel")->isVisible());
-        m_window->click("activityCancel");
+        m_window->click("stopButton");
         QVERIFY(m_window->becomesIdle());
         QVERIFY(activity->text().isEmpty());
-        QVERIFY(!m_window->find<QToolButton>("activityCancel")->isVisible());
         QCOMPARE(m_window->label("messageText"), QString());  // cancelling is no error
+    }
+
+    void aCancelledLoadLeavesWhatWasThere() {
+        m_window->script->keepsModelOnFailure = true;
+        m_window->openIdle();
+        m_window->loadUntilStopped({});
+        auto* devices = m_window->find<DeviceMenu>("deviceMenu");
+        devices->findChild<QAction*>("device:auto")->trigger();
+        m_window->reached.acquire();
+        QCOMPARE(devices->current(), "auto");
+        QTest::keyClick(m_window->window.get(), Qt::Key_Escape);
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->window->engine().state(), State::Ready);
+        QCOMPARE(devices->current(), "cpu");
+        QCOMPARE(m_window->window->windowTitle(), "fable – QLLaMA");
     }
 
     void droppedModelsAreLoaded_data() {

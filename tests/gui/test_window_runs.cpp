@@ -83,6 +83,25 @@ private slots:
         QVERIFY(m_window->find<QPushButton>("generateButton")->isEnabled());
     }
 
+    void theKeyboardFollowsTheWork() {
+        m_window->runUntilStopped([](GenerationSink& sink) { sink.promptStarted(1, 1); });
+        m_window->openIdle();
+        auto* prompt = m_window->find<PromptTextEdit>("promptEdit");
+        QVERIFY(prompt->hasFocus());
+        m_window->click("generateButton");
+        m_window->reached.acquire();
+        QVERIFY(prompt->hasFocus());  // one goes on writing
+        m_window->click("stopButton");
+        QVERIFY(m_window->becomesIdle());
+        QTest::keyClick(prompt, Qt::Key_Tab);
+        QVERIFY(m_window->find<QPushButton>("generateButton")->hasFocus());
+        QTest::keyClick(m_window->find<QPushButton>("generateButton"), Qt::Key_Space);
+        QVERIFY(m_window->find<QPushButton>("stopButton")->hasFocus());
+        m_window->reached.acquire();
+        QTest::keyClick(m_window->find<QPushButton>("stopButton"), Qt::Key_Space);
+        QVERIFY(m_window->becomesIdle());
+    }
+
     void aPromptThatIsRefusedIsExplained() {
         m_window->script->generate = [](auto&&...) -> Result<GenerationResult> {
             return Error{ErrorCode::InvalidRequest, "The prompt has 900 tokens, 512 fit.", {}};
