@@ -10,6 +10,7 @@ namespace {
 // A checkpoint of a thousand tensors has some 50,000 nodes.
 constexpr std::size_t kMaxNodes = 2'000'000;
 constexpr std::size_t kMaxStack = 4'000'000;
+constexpr std::size_t kMaxItems = 8'000'000;  // of all containers together
 constexpr std::size_t kMaxDepth = 500;
 constexpr std::size_t kMaxGlobalName = 1024;
 
@@ -91,17 +92,23 @@ Result<void> PickleMachine::pushGlobal(std::string_view module, std::string_view
     return push({.kind = PickleKind::Global, .isFrozen = true, .text = module, .name = name});
 }
 
-Result<void> PickleMachine::pushItems(PickleKind kind, Nodes items, bool isFrozen) {
-    std::size_t depth = 0;
+// The depth of a container of depth `depth` that takes in `items`, which count against the limit.
+Result<std::uint16_t> PickleMachine::depthWith(std::size_t depth, const Nodes& items) {
+    m_itemCount += items.size();
+    if (m_itemCount > kMaxItems)
+        return failure("The containers of the pickle hold more than " + std::to_string(kMaxItems) +
+                       " items; a checkpoint has no such number.");
     for (const PickleId item : items)
         depth = std::max<std::size_t>(depth, m_document.nodes[item].depth + 1U);
     if (depth > kMaxDepth)
         return failure("The pickle is nested more than " + std::to_string(kMaxDepth) +
                        " levels deep; a checkpoint never is.");
-    return push({.kind = kind,
-                 .isFrozen = isFrozen,
-                 .depth = static_cast<std::uint16_t>(depth),
-                 .items = std::move(items)});
+    return static_cast<std::uint16_t>(depth);
+}
+
+Result<void> PickleMachine::pushItems(PickleKind kind, Nodes items, bool isFrozen) {
+    QLLAMA_TRY(const std::uint16_t depth, depthWith(0, items));
+    return push({.kind = kind, .isFrozen = isFrozen, .depth = depth, .items = std::move(items)});
 }
 
 // Values under the topmost mark are out of reach until the mark is taken away.
@@ -141,13 +148,7 @@ Result<void> PickleMachine::addTo(const Nodes& added, bool inPairs) {
                       ((node.kind == PickleKind::List || node.kind == PickleKind::Set) && !inPairs);
     if (!fits || node.isFrozen)
         return failure("The pickle is damaged: it adds items to something that holds none.");
-    std::size_t depth = node.depth;
-    for (const PickleId item : added)
-        depth = std::max<std::size_t>(depth, m_document.nodes[item].depth + 1U);
-    if (depth > kMaxDepth)
-        return failure("The pickle is nested more than " + std::to_string(kMaxDepth) +
-                       " levels deep; a checkpoint never is.");
-    node.depth = static_cast<std::uint16_t>(depth);
+    QLLAMA_TRY(node.depth, depthWith(node.depth, added));
     node.items.insert(node.items.end(), added.begin(), added.end());
     return pushId(target);
 }

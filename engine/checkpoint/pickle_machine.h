@@ -95,6 +95,7 @@ private:
     Result<void> pushText(PickleKind kind, int lengthBytes);
     Result<void> pushLong(int lengthBytes);
     Result<void> pushGlobal(std::string_view module, std::string_view name);
+    Result<std::uint16_t> depthWith(std::size_t depth, const Nodes& items);
     Result<void> pushItems(PickleKind kind, Nodes items, bool isFrozen);
     Result<PickleId> pop();
     Result<Nodes> popItems(std::size_t count);
@@ -112,6 +113,7 @@ private:
     std::size_t m_position = 0;
     std::size_t m_opcodePosition = 0;
     PickleDocument m_document;
+    std::size_t m_itemCount = 0;  // of all containers
     Nodes m_stack;
     std::vector<std::size_t> m_marks;  // heights of the stack
     std::unordered_map<std::uint64_t, PickleId> m_memo;

@@ -6,6 +6,7 @@ namespace qllama {
 namespace {
 
 constexpr std::size_t kMaxPrinted = 120;
+constexpr std::size_t kNamed = 5;  // of a list
 
 // Length of the well-formed UTF-8 sequence at `position`, 0 when there is none (RFC 3629).
 std::size_t sequenceLength(std::string_view text, std::size_t position) {
@@ -57,6 +58,16 @@ bool isValidUtf8(std::string_view text) {
         position += length;
     }
     return true;
+}
+
+void NameList::add(std::string_view name) {
+    if (m_count++ >= kNamed) return;
+    m_text += (m_text.empty() ? "\"" : ", \"") + printable(name) + "\"";
+}
+
+std::string NameList::text() const {
+    return m_count > kNamed ? m_text + " and " + std::to_string(m_count - kNamed) + " more"
+                            : m_text;
 }
 
 std::string countText(std::int64_t count, std::string_view singular) {

@@ -155,11 +155,11 @@ Result<TensorCatalog> Merger::merge() {
         for (const auto& [name, tensor] : shard.content.tensors)
             if (name != kIgnored) names.insert(name);
     TensorCatalog catalog;
+    NameList unknown;
     for (const std::string& name : names) {
         const std::optional<SplitRule> rule = ruleOf(name);
         if (!rule && m_shards.size() > 1) {
-            m_notes.push_back("Tensor \"" + printable(name) +
-                              "\" was left out: no LLaMA has one of that name.");
+            unknown.add(name);
             continue;
         }
         QLLAMA_TRY(Parts parts, collect(name));
@@ -177,6 +177,9 @@ Result<TensorCatalog> Merger::merge() {
         tensor.parts = std::move(parts);
         catalog.emplace(name, std::move(tensor));
     }
+    if (unknown.count() > 0)
+        m_notes.push_back(
+            "Tensors were left out because no LLaMA has any of that name: " + unknown.text() + ".");
     return catalog;
 }
 

@@ -12,7 +12,11 @@ namespace qllama {
 namespace {
 
 constexpr int kMaxNesting = 8;
-constexpr std::size_t kNamedInNote = 5;
+constexpr std::size_t kMaxCandidates = 10'000;
+
+// Longer than any module path. One text of many megabytes could otherwise be the name of a million
+// entries, and cost that much each time it is looked at.
+constexpr std::size_t kMaxName = 1024;
 
 // What training wrappers put in front of every name.
 constexpr std::string_view kPrefixes[] = {"module.", "_orig_mod.", "model."};
@@ -61,16 +65,19 @@ public:
     explicit Finder(const PickleDocument& document) : m_document(document) {}
 
     void visit(PickleId id, const std::string& path, std::string_view key, int depth);
+    // At most kMaxCandidates; then there may be more.
     [[nodiscard]] std::vector<Candidate>& candidates() { return m_candidates; }
 
 private:
     [[nodiscard]] bool isMapping(PickleId id) const;
-    [[nodiscard]] std::vector<Entry> entriesOf(PickleId id) const;
+    [[nodiscard]] std::vector<Entry> entriesOf(PickleId id);
     void addPairs(const std::vector<PickleId>& items, std::size_t first,
                   std::vector<Entry>& entries) const;
 
     const PickleDocument& m_document;
-    std::unordered_set<PickleId> m_visited;  // dictionaries may be shared or contain themselves
+    // Dictionaries, and lists of their entries, may be shared or contain themselves: each is walked
+    // once, so the work is bounded by the size of the pickle.
+    std::unordered_set<PickleId> m_visited;
     std::vector<Candidate> m_candidates;
 };
 
@@ -92,7 +99,7 @@ void Finder::addPairs(const std::vector<PickleId>& items, std::size_t first,
 
 // A Call has its entries after the callable and the arguments; Python 2 gave an OrderedDict a list
 // of [key, value] lists as its argument instead.
-std::vector<Entry> Finder::entriesOf(PickleId id) const {
+std::vector<Entry> Finder::entriesOf(PickleId id) {
     const PickleNode& node = m_document.at(id);
     std::vector<Entry> entries;
     if (node.kind == PickleKind::Dict) {
@@ -101,22 +108,26 @@ std::vector<Entry> Finder::entriesOf(PickleId id) const {
     }
     for (const PickleId argument : m_document.at(node.items[1]).items) {
         if (m_document.at(argument).kind != PickleKind::List) continue;
-        for (const PickleId pair : m_document.at(argument).items)
-            if (m_document.at(pair).kind == PickleKind::List ||
-                m_document.at(pair).kind == PickleKind::Tuple)
-                addPairs(m_document.at(pair).items, 0, entries);
+        if (!m_visited.insert(argument).second) continue;
+        for (const PickleId item : m_document.at(argument).items) {
+            const PickleNode& pair = m_document.at(item);
+            const bool isSequence = pair.kind == PickleKind::List || pair.kind == PickleKind::Tuple;
+            if (isSequence && pair.items.size() == 2) addPairs(pair.items, 0, entries);
+        }
     }
     addPairs(node.items, 2, entries);
     return entries;
 }
 
 void Finder::visit(PickleId id, const std::string& path, std::string_view key, int depth) {
-    if (depth > kMaxNesting || !isMapping(id) || !m_visited.insert(id).second) return;
+    if (depth > kMaxNesting || m_candidates.size() >= kMaxCandidates) return;
+    if (!isMapping(id) || !m_visited.insert(id).second) return;
     Candidate candidate{.path = path, .entries = entriesOf(id), .keyRank = rankOfKey(key)};
     for (const Entry& entry : candidate.entries) {
         if (makesTensor(m_document, entry.value)) {
             ++candidate.tensorCount;
-            candidate.hasEmbeddings |= withoutPrefixes(entry.key) == "tok_embeddings.weight";
+            candidate.hasEmbeddings |= entry.key.size() <= kMaxName &&
+                                       withoutPrefixes(entry.key) == "tok_embeddings.weight";
         } else {
             visit(entry.value, path + (path.empty() ? "" : ".") + printable(entry.key), entry.key,
                   depth + 1);
@@ -125,39 +136,31 @@ void Finder::visit(PickleId id, const std::string& path, std::string_view key, i
     if (candidate.tensorCount > 0) m_candidates.push_back(std::move(candidate));
 }
 
-// "a", "b" and 3 more
-std::string listed(const std::vector<std::string>& names) {
-    std::string text;
-    for (std::size_t index = 0; index < std::min(names.size(), kNamedInNote); ++index)
-        text += (index == 0 ? "\"" : ", \"") + printable(names[index]) + "\"";
-    if (names.size() > kNamedInNote)
-        text += " and " + std::to_string(names.size() - kNamedInNote) + " more";
-    return text;
-}
-
 void noteWhatIsLeftOut(const Candidate& chosen, const std::vector<Candidate>& all,
                        const PickleDocument& document, std::vector<std::string>& notes) {
     if (!chosen.path.empty())
         notes.push_back("The weights were found under \"" + chosen.path + "\" in the file.");
-    std::vector<std::string> others;
+    NameList others;
     for (const Candidate& candidate : all)
         if (&candidate != &chosen)
-            others.push_back(candidate.path.empty() ? "the outermost tensors" : candidate.path);
-    if (!others.empty()) notes.push_back("Other tensors were left out: " + listed(others) + ".");
-    std::vector<std::string> plain;
+            others.add(candidate.path.empty() ? "the outermost tensors" : candidate.path);
+    if (others.count() > 0) notes.push_back("Other tensors were left out: " + others.text() + ".");
+    NameList plain;
     for (const Entry& entry : chosen.entries)
-        if (!makesTensor(document, entry.value)) plain.emplace_back(entry.key);
-    if (!plain.empty())
-        notes.push_back("Entries that are not tensors were ignored: " + listed(plain) + ".");
+        if (!makesTensor(document, entry.value)) plain.add(entry.key);
+    if (plain.count() > 0)
+        notes.push_back("Entries that are not tensors were ignored: " + plain.text() + ".");
 }
 
 Result<StateDict> tensorsOf(const Candidate& chosen, const PickleDocument& document,
                             const StorageSource& source, const std::string& label) {
     StateDict dict;
     std::map<std::string, std::string_view> originals;
+    std::map<std::string, NameList> leftOut;  // by the reason
     for (const Entry& entry : chosen.entries) {
         if (!makesTensor(document, entry.value)) continue;
-        const std::string name(withoutPrefixes(entry.key));
+        const bool isShort = entry.key.size() <= kMaxName;
+        const std::string name(isShort ? withoutPrefixes(entry.key) : std::string_view());
         if (name.empty() || !isValidUtf8(name))
             return Error{ErrorCode::InvalidFile,
                          "A tensor has the unusable name \"" + printable(entry.key) + "\".", label};
@@ -171,12 +174,16 @@ Result<StateDict> tensorsOf(const Candidate& chosen, const PickleDocument& docum
         QLLAMA_TRY(RebuiltTensor rebuilt,
                    rebuildTensor(document, entry.value, name, source, label));
         if (const auto* unreadable = std::get_if<UnreadableTensor>(&rebuilt)) {
-            dict.notes.push_back("Tensor \"" + printable(name) + "\" was left out: it " +
-                                 unreadable->reason + ".");
+            leftOut[unreadable->reason].add(name);
             continue;
         }
         dict.tensors.insert_or_assign(name, std::get<StoredTensor>(std::move(rebuilt)));
     }
+    for (const auto& [reason, names] : leftOut)
+        dict.notes.push_back(names.count() == 1
+                                 ? "Tensor " + names.text() + " was left out: it " + reason + "."
+                                 : "Tensors were left out: " + names.text() + ". Each " + reason +
+                                       ".");
     return dict;
 }
 
@@ -187,6 +194,11 @@ Result<StateDict> readStateDict(const PickleDocument& document, const StorageSou
     Finder finder(document);
     finder.visit(document.root, "", "", 0);
     const std::vector<Candidate>& candidates = finder.candidates();
+    if (candidates.size() >= kMaxCandidates)
+        return Error{ErrorCode::InvalidFile,
+                     "The file holds " + std::to_string(kMaxCandidates) +
+                         " dictionaries of tensors or more; a checkpoint has no such number.",
+                     label};
     if (candidates.empty())
         return Error{ErrorCode::InvalidFile,
                      "The file holds no dictionary of tensors, so it is not a model's checkpoint.",

@@ -9,6 +9,10 @@ namespace {
 
 constexpr std::size_t kMaxRank = 8;
 constexpr int kMaxWrappers = 8;  // a Parameter around a subclass around a tensor: three
+constexpr std::size_t kMaxStorageKey = 1024;  // torch numbers them
+
+// Only an empty tensor could claim more; joined with those of other shards it still fits 64 bits.
+constexpr std::int64_t kMaxExtent = std::int64_t{1} << 40;
 
 // A view may repeat elements (torch.expand), but a small file must not stand for a huge tensor.
 constexpr std::int64_t kMaxRepeatedElements = 1 << 20;
@@ -137,6 +141,7 @@ Result<std::int64_t> Rebuilder::neededElements(const StoredTensor& tensor) const
     bool overflow = false;
     for (std::size_t axis = 0; axis < tensor.shape.size(); ++axis) {
         std::int64_t reach = 0;
+        overflow |= tensor.shape[axis] > kMaxExtent;
         overflow |= __builtin_mul_overflow(count, tensor.shape[axis], &count);
         overflow |= __builtin_mul_overflow(std::max<std::int64_t>(tensor.shape[axis] - 1, 0),
                                            tensor.strides[axis], &reach);
@@ -209,7 +214,7 @@ Result<StorageReference> readStorageReference(const PickleDocument& document, Pi
     const bool isStorage = type != nullptr && (type->role == TorchRole::Storage ||
                                                type->role == TorchRole::UntypedStorage);
     if (!isStorage || word.text != "storage" || key.kind != PickleKind::Text ||
-        count.kind != PickleKind::Int || count.integer < 0)
+        key.text.size() > kMaxStorageKey || count.kind != PickleKind::Int || count.integer < 0)
         return strange;
     StorageReference reference{.key = std::string(key.text),
                                .dtype = type->dtype,

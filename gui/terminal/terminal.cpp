@@ -1,5 +1,8 @@
 #include "gui/terminal/terminal.h"
 
+#include <exception>
+#include <new>
+
 #include "engine/backend/device.h"
 #include "gui/command_line.h"
 #include "gui/terminal/benchmark.h"
@@ -23,22 +26,13 @@ int printText(const std::string& text) {
     return output.problem().empty() ? kExitDone : kExitFailed;
 }
 
-int refuse(const std::string& message, bool json) {
+int refuse(const std::string& message, bool json, int exitCode = kExitUsage) {
     if (json) printText(jsonErrorLine(message));
     printError(message);
-    return kExitUsage;
+    return exitCode;
 }
 
-}  // namespace
-
-int runTerminal(int argc, char** argv) {
-    const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
-    const ParsedCommandLine parsed = parseCommandLine(arguments);
-    if (!parsed.commandLine) return refuse(parsed.usageError.toStdString(), parsed.json);
-    const CommandLine& commandLine = *parsed.commandLine;
-    if (commandLine.cpuTarget)
-        if (const auto forced = forceCpuTarget(*commandLine.cpuTarget); !forced.ok())
-            return refuse(forced.error().message, parsed.json);
+int runAction(const CommandLine& commandLine) {
     switch (commandLine.action) {
         case TerminalAction::Generate:
             return runGenerate(commandLine);
@@ -64,6 +58,27 @@ int runTerminal(int argc, char** argv) {
             return printText(helpText().toStdString());
     }
     return kExitUsage;
+}
+
+}  // namespace
+
+int runTerminal(int argc, char** argv) {
+    const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+    const ParsedCommandLine parsed = parseCommandLine(arguments);
+    if (!parsed.commandLine) return refuse(parsed.usageError.toStdString(), parsed.json);
+    const CommandLine& commandLine = *parsed.commandLine;
+    if (commandLine.cpuTarget)
+        if (const auto forced = forceCpuTarget(*commandLine.cpuTarget); !forced.ok())
+            return refuse(forced.error().message, parsed.json);
+    // What libraries throw ends here, if no action knows better.
+    try {
+        return runAction(commandLine);
+    } catch (const std::bad_alloc&) {
+        return refuse("There is not enough memory for this.", parsed.json, kExitFailed);
+    } catch (const std::exception& problem) {
+        return refuse(std::string("Unexpected failure: ") + problem.what() + ".", parsed.json,
+                      kExitFailed);
+    }
 }
 
 }  // namespace qllama

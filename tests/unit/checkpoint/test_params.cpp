@@ -2,6 +2,7 @@
 #include <QFile>
 #include <QTemporaryDir>
 #include <QtTest>
+#include <random>
 
 #include "engine/checkpoint/params.h"
 
@@ -15,6 +16,7 @@ private slots:
     void absentKeysStayEmpty();
     void nonsenseIsRefused_data();
     void nonsenseIsRefused();
+    void changedBytesGiveNumbersOrASentence();
     void missingFileIsNotFound();
 
 private:
@@ -121,6 +123,32 @@ void TestParams::nonsenseIsRefused() {
     QVERIFY2(message.endsWith('.'), qPrintable(message));
     QVERIFY(params.error().where.ends_with("params.json"));
     QCOMPARE(static_cast<int>(params.error().code), static_cast<int>(ErrorCode::InvalidFile));
+}
+
+void TestParams::changedBytesGiveNumbersOrASentence() {
+    const QByteArray whole = R"({"dim": 4096, "n_layers": 32, "n_heads": 32, "norm_eps": 1e-05,
+        "vocab_size": -1, "rope_theta": 500000.0, "use_scaled_rope": false})";
+    // Half of them such as JSON is made of: others mostly end the reading at once.
+    const QByteArray likely = "{}[]\",:-+.eE0123456789 \\utfn";
+    std::mt19937 random(1957);  // its sequence is fixed by the standard
+    int taken = 0;
+    constexpr int kRounds = 2000;
+    for (int round = 0; round < kRounds; ++round) {
+        QByteArray changed = whole;
+        const auto place = static_cast<qsizetype>(random() % static_cast<unsigned>(whole.size()));
+        changed[place] = round % 2 == 0 ? likely[static_cast<qsizetype>(random() % likely.size())]
+                                        : static_cast<char>(random());
+        const auto params = read(changed);
+        if (!params.ok()) {
+            QVERIFY2(params.error().message.ends_with('.'), params.error().message.c_str());
+            continue;
+        }
+        ++taken;
+        QVERIFY(params.value().dim >= 1 && params.value().dim <= 1 << 24);
+        QVERIFY(params.value().layerCount >= 1 && params.value().headCount >= 1);
+        QVERIFY(!params.value().ropeTheta || *params.value().ropeTheta > 0);
+    }
+    QVERIFY(taken > kRounds / 20 && taken < kRounds / 2);
 }
 
 void TestParams::missingFileIsNotFound() {
