@@ -83,6 +83,7 @@ void OutputView::flush() {
 }
 
 void OutputView::endRun(const QString& note) {
+    if (m_runs.empty()) return;  // cleared meanwhile
     m_rest.stop();
     flush();
     m_rest.stop();
@@ -131,7 +132,8 @@ void OutputView::append(const QString& text, Role role, const TokenChunk& chunk)
     const int begin = cursor.position();
     cursor.insertText(text, formatOf(role, chunk));
     // Only the first line of a run or note keeps away from what is above it.
-    if (cursor.block().position() > begin) cursor.setBlockFormat(blockFormat(0));
+    for (QTextBlock line = document()->findBlock(begin).next(); line.isValid(); line = line.next())
+        QTextCursor(line).setBlockFormat(blockFormat(0));
     // Not begin plus the length of the text: the document joins "\r\n", for one.
     m_spans.push_back({begin, cursor.position(), role, chunk});
 }

@@ -22,7 +22,8 @@ public:
 
     void beginRun(const std::string& prompt);
     void appendTokens(const QList<TokenChunk>& chunks);
-    // `note`: how the run ended and how fast it was, in a dimmed line below the text.
+    // `note`: how the run ended and how fast it was, in a dimmed line below the text. Tokens and note of
+    // a run that was cleared before its end are not shown.
     void endRun(const QString& note);
     void clearRuns();
 

@@ -4,6 +4,7 @@
 #include <QScrollBar>
 #include <QSignalSpy>
 #include <QTest>
+#include <QTextBlock>
 
 #include "gui/window/application.h"
 #include "gui/window/output_view.h"
@@ -38,6 +39,31 @@ private slots:
         QVERIFY(view.isBlank());
         QVERIFY(view.toPlainText().isEmpty());
         QCOMPARE(blank.count(), 2);
+    }
+
+    void clearingInTheMiddleOfARunLeavesNothing() {
+        OutputView view;
+        view.beginRun("Once");
+        view.appendTokens({chunkOf(" upon")});
+        view.clearRuns();
+        view.appendTokens({chunkOf(" a time")});
+        view.endRun("Stopped");
+        QVERIFY(view.isBlank());
+        QCOMPARE(view.toPlainText(), "");  // the hint is drawn there
+    }
+
+    void onlyTheFirstLineOfARunKeepsItsDistance() {
+        OutputView view;
+        view.beginRun("Once");
+        view.beginRun("First\nsecond\nthird\nfourth");
+        view.appendTokens({chunkOf(" line\n\nlast")});
+        QTRY_VERIFY(view.toPlainText().endsWith("last"));
+        const auto marginOf = [&view](int line) {
+            return view.document()->findBlockByNumber(line).blockFormat().topMargin();
+        };
+        QVERIFY(marginOf(1) > 0);
+        for (int line = 2; line < view.document()->blockCount(); ++line)
+            QCOMPARE(marginOf(line), 0.0);
     }
 
     void keepsTheBytesThatTheScreenCannotShow() {
