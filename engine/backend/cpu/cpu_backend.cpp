@@ -10,6 +10,7 @@
 #include "engine/backend/cpu/cpu_matrix.h"
 #include "engine/backend/cpu/cpu_memory.h"
 #include "engine/backend/cpu/kernels/elementwise_kernels.h"
+#include "engine/backend/cpu/row_schedule.h"
 #include "engine/backend/cpu/weight_loading.h"
 #include "engine/common/thread_pool.h"
 
@@ -20,16 +21,9 @@ const CpuMatrix& matrixOf(const MatmulTask& task) {
     return static_cast<const CpuMatrix&>(*task.weight);
 }
 
-// Rows that a thread takes at a time: small enough to even out a busy core, large enough that
-// taking them costs nothing.
-std::int64_t rowsPerPortion(std::int64_t totalRows, int threads, std::int64_t granularity) {
-    const std::int64_t portions = std::int64_t{threads} * 8;
-    const std::int64_t rows = (totalRows + portions - 1) / portions;
-    return (rows + granularity - 1) / granularity * granularity;
-}
-
-std::int64_t portionCount(const Matrix& matrix, std::int64_t portion) {
-    return (matrix.rows() + portion - 1) / portion;
+// Rows of a task as the schedule counts them, so that no portion begins inside a granule.
+std::int64_t paddedRows(const MatmulTask& task, std::int64_t granularity) {
+    return (task.weight->rows() + granularity - 1) / granularity * granularity;
 }
 
 class CpuBackend final : public Backend {
@@ -80,21 +74,18 @@ public:
     }
 
     void matmul(std::span<const MatmulTask> tasks, const Buffer& x, std::int64_t n) override {
-        std::int64_t totalRows = 0;
         std::int64_t granularity = 1;
-        for (const MatmulTask& task : tasks) {
-            totalRows += task.weight->rows();
-            granularity = std::max(granularity, matrixOf(task).rowGranularity());
-        }
-        const Activations activations = prepare(tasks, dataOf(x), n);
-        const std::int64_t portion = rowsPerPortion(totalRows, m_pool.threadCount(), granularity);
-        std::int64_t portions = 0;
         for (const MatmulTask& task : tasks)
-            portions += portionCount(*task.weight, portion);
-        std::atomic<std::int64_t> next{0};
+            granularity = std::max(granularity, matrixOf(task).rowGranularity());
+        std::int64_t rows = 0;
+        for (const MatmulTask& task : tasks)
+            rows += paddedRows(task, granularity);
+        const Activations activations = prepare(tasks, dataOf(x), n);
+        RowSchedule schedule(rows, m_pool.threadCount(), granularity,
+                             n == 1 ? rows : cachedRows(rows, granularity));
         m_pool.run([&](int) {
-            for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < portions;)
-                multiplyPortion(tasks, activations, portion, i);
+            for (RowRange range; (range = schedule.take()).begin != range.end;)
+                multiplyRange(tasks, activations, granularity, range);
         });
     }
 
@@ -160,6 +151,12 @@ private:
         });
     }
 
+    // So few that a thread's portion stays in its cache while one token after another passes by.
+    [[nodiscard]] std::int64_t cachedRows(std::int64_t rows, std::int64_t granularity) const {
+        const std::int64_t granules = rows / (std::int64_t{8} * m_pool.threadCount() * granularity);
+        return std::max<std::int64_t>(granules, 1) * granularity;
+    }
+
     // The forms of x that the matrices of the tasks want, each made once for all of them.
     Activations prepare(std::span<const MatmulTask> tasks, const float* x, std::int64_t n) {
         const std::int64_t columns = tasks.front().weight->columns();
@@ -176,16 +173,18 @@ private:
         return activations;
     }
 
-    void multiplyPortion(std::span<const MatmulTask> tasks, const Activations& x,
-                         std::int64_t portion, std::int64_t index) {
-        std::size_t task = 0;
-        for (std::int64_t count; index >= (count = portionCount(*tasks[task].weight, portion));
-             ++task)
-            index -= count;
-        const CpuMatrix& matrix = matrixOf(tasks[task]);
-        const std::int64_t begin = index * portion;
-        matrix.multiply(begin, std::min(matrix.rows(), begin + portion), x,
-                        dataOf(*tasks[task].out), tasks[task].accumulate);
+    // `range` counts the rows of all tasks one after the other, each task's padded.
+    void multiplyRange(std::span<const MatmulTask> tasks, const Activations& x,
+                       std::int64_t granularity, RowRange range) {
+        for (const MatmulTask& task : tasks) {
+            const CpuMatrix& matrix = matrixOf(task);
+            const std::int64_t end = std::min(range.end, matrix.rows());
+            if (range.begin < end)
+                matrix.multiply(range.begin, end, x, dataOf(*task.out), task.accumulate);
+            range.end -= paddedRows(task, granularity);
+            if (range.end <= 0) return;
+            range.begin = std::max<std::int64_t>(0, range.begin - paddedRows(task, granularity));
+        }
     }
 
     DeviceInfo m_device;
