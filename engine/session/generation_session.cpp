@@ -51,6 +51,7 @@ public:
         std::string text = m_stop.push(m_characters.flush());
         return text += m_stop.flush();
     }
+    [[nodiscard]] bool isHolding() const { return m_characters.isHolding() || m_stop.isHolding(); }
     [[nodiscard]] bool stopped() const { return m_stop.found(); }
 
 private:
@@ -124,21 +125,32 @@ private:
         return {};
     }
 
+    // What is held back belongs to the text however it ends.
     Result<GenerationResult> decode() {
+        const Result<StopReason> reason = decodeTokens();
+        if (m_held) {
+            m_held->text += m_text.flush();
+            giveHeld();
+        }
+        if (!reason.ok()) return reason.error();
+        return finish(reason.value());
+    }
+
+    Result<StopReason> decodeTokens() {
         SamplerChain sampler(m_request.sampler, m_result.statistics.seed);
         Clock::time_point tokenStart = m_start;
         while (true) {
-            if (m_stop.stop_requested()) return finish(StopReason::Cancelled);
+            if (m_stop.stop_requested()) return StopReason::Cancelled;
             const SampledToken sampled =
                 sampler.sample(m_model.transformer->logits(), m_history, m_request.candidateCount);
             const std::optional<StopReason> reason = take(sampled, tokenStart);
-            if (reason) return finish(*reason);
+            if (reason) return *reason;
             tokenStart = Clock::now();
             const TokenId next[] = {sampled.token};
             const Result<void> evaluated = evaluate(next, {});
             if (!evaluated.ok()) {
                 if (evaluated.error().code != ErrorCode::Cancelled) return evaluated.error();
-                return finish(StopReason::Cancelled);
+                return StopReason::Cancelled;
             }
         }
     }
@@ -166,8 +178,10 @@ private:
                m_model.request.mayLeaveDevice && m_model.request.mayLeaveDevice(error);
     }
 
-    // Accounts for one sampled token and passes it on; the reason to end after it, if any.
+    // Accounts for one sampled token and passes it on, or keeps it while some of its text is held back;
+    // the reason to end after it, if any.
     std::optional<StopReason> take(const SampledToken& sampled, Clock::time_point tokenStart) {
+        giveHeld();
         m_history.push_back(sampled.token);
         ++m_result.statistics.tokenCount;
         TokenChunk chunk;
@@ -177,17 +191,22 @@ private:
         for (const Candidate& candidate : sampled.candidates)
             chunk.candidateTexts.emplace_back(m_model.tokenizer->pieceBytes(candidate.token));
         chunk.text = m_text.push(sampled.token);
-        const std::optional<StopReason> reason = reasonToEnd(sampled.token);
-        if (reason && *reason != StopReason::StopString) chunk.text += m_text.flush();
         const Clock::time_point now = Clock::now();
         chunk.ms = milliseconds(now - tokenStart);
         if (m_result.statistics.tokenCount == 1)
             m_result.statistics.firstTokenMs = milliseconds(now - m_start);
         else
             m_decodeMs += chunk.ms;
-        m_result.text += chunk.text;
-        m_sink.tokenReady(chunk);
-        return reason;
+        m_held = std::move(chunk);
+        if (!m_text.isHolding()) giveHeld();
+        return reasonToEnd(sampled.token);
+    }
+
+    void giveHeld() {
+        if (!m_held) return;
+        m_result.text += m_held->text;
+        m_sink.tokenReady(*m_held);
+        m_held.reset();
     }
 
     [[nodiscard]] std::optional<StopReason> reasonToEnd(TokenId token) const {
@@ -229,7 +248,8 @@ private:
     GenerationSink& m_sink;
     std::stop_token m_stop;
     TextPipeline m_text;
-    std::vector<TokenId> m_history;  // prompt and generated tokens
+    std::optional<TokenChunk> m_held;  // the last token, while its text may still grow
+    std::vector<TokenId> m_history;    // prompt and generated tokens
     GenerationResult m_result;
     double m_decodeMs = 0;
     Clock::time_point m_start = Clock::now();

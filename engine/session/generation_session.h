@@ -19,6 +19,7 @@ public:
     // First with the tokens that are known from an earlier request.
     virtual void promptProgress(std::int64_t doneTokens, std::int64_t totalTokens) = 0;
     virtual void promptDone(const PromptStatistics& statistics) = 0;
+    // At once, but with the next one or at the end where some of its text is held back: see TokenChunk.
     virtual void tokenReady(const TokenChunk& chunk) = 0;
     // A device failed and the model went on without it: see LoadRequest::mayLeaveDevice.
     virtual void modelMoved(const ModelInfo&) {}

@@ -28,7 +28,8 @@ std::string_view keyOf(StopReason reason);  // "end-of-text", "length", "stop", 
 
 // One generated token. `text` is what it adds to the text: empty while a character is incomplete or
 // a stop string may be beginning; all texts together are the whole continuation. The end token, if
-// sampled, is a chunk too (with any text that was held back).
+// sampled, is a chunk too. The last chunk has any text that was held back until then, for whatever
+// reason the generation ends.
 struct TokenChunk {
     TokenId token = 0;
     std::string text;  // whole characters; invalid bytes of the model appear as they are

@@ -17,6 +17,7 @@ public:
     std::string push(std::string_view text);
     // What is still held back, at the end of the text.
     std::string flush();
+    [[nodiscard]] bool isHolding() const { return !m_held.empty(); }
     [[nodiscard]] bool found() const { return m_found; }
 
 private:

@@ -16,6 +16,7 @@ public:
     // What is still held back (an incomplete character), at the end of the text. The stream is
     // then as new.
     std::string flush();
+    [[nodiscard]] bool isHolding() const { return !m_held.empty(); }
 
 private:
     std::string m_held;  // at most 3 bytes

@@ -72,6 +72,7 @@ private slots:
     void progressOfThePromptMovesWithEachLayer();
     void stopsWithinOneLayerOfThePrompt();
     void stopStringEndsTheText();
+    void stopKeepsWhatMayBeginAStopString();
     void storiesEndByThemselves();
     void contextFillsUp();
     void aPromptThatDoesNotFitNamesBothNumbers();
@@ -236,6 +237,26 @@ void TestGenerationSession::stopStringEndsTheText() {
     QCOMPARE(outcome.result.value().reason, StopReason::StopString);
     QCOMPARE(outcome.result.value().text, whole.substr(0, whole.find(stop)));
     QCOMPARE(outcome.recorder.texts, outcome.result.value().text);
+}
+
+// The stop string is the story from its third word on and one word more, which never comes: all of that
+// is held back to see whether it does, and is part of the text when the user stops.
+void TestGenerationSession::stopKeepsWhatMayBeginAStopString() {
+    const auto session = open();
+    const Outcome whole = run(*session, story(5));
+    const std::string& text = whole.result.value().text;
+    GenerationRequest request = story(5);
+    request.stopStrings = {text.substr(text.find(' ', text.find(' ', 1) + 1)) + " nevermore"};
+    const Outcome outcome = run(*session, request, 12);
+    const GenerationResult& result = outcome.result.value();
+    QCOMPARE(result.reason, StopReason::Cancelled);
+    std::string expected;
+    for (std::int64_t token = 0; token < result.statistics.tokenCount; ++token)
+        expected += whole.recorder.chunks[static_cast<std::size_t>(token)].text;
+    QCOMPARE(result.text, expected);
+    QCOMPARE(outcome.recorder.texts, expected);
+    QCOMPARE(static_cast<std::int64_t>(outcome.recorder.chunks.size()),
+             result.statistics.tokenCount);
 }
 
 void TestGenerationSession::storiesEndByThemselves() {
