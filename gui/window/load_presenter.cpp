@@ -66,9 +66,11 @@ void LoadPresenter::connectEngine() {
     });
     connect(&engine, &EngineController::modelLoaded, this,
             [this](quint64 id, const ModelInfo& info) {
+                noteLoaded(id);
                 if (id == m_running.id) showLoaded(info);
             });
     connect(&engine, &EngineController::loadFailed, this, [this](quint64 id, const Error& error) {
+        m_asked.erase(id);
         if (id == m_running.id) showFailure(error);
     });
     connect(&engine, &EngineController::modelMoved, this,
@@ -82,6 +84,7 @@ void LoadPresenter::load(const CheckpointLocation& location) {
     m_parts.messages.dismiss();
     m_parts.activity.showActivity(tr("Opening %1").arg(displayName(location)), -1);
     m_running.id = m_parts.engine.load(m_running);
+    m_asked.emplace(m_running.id, m_running);
 }
 
 void LoadPresenter::show(const LoadRequest& request) {
@@ -150,12 +153,17 @@ void LoadPresenter::showProgress(const LoadProgress& progress) {
         static_cast<double>(progress.doneBytes) / static_cast<double>(progress.totalBytes));
 }
 
-void LoadPresenter::showLoaded(const ModelInfo& info) {
-    m_parts.activity.finish();
-    m_loaded = m_running;
-    m_parts.recent.add(m_running.location);
+// Also when another model was asked for before the engine's word came: if that one fails, this is the
+// model that is left.
+void LoadPresenter::noteLoaded(quint64 id) {
+    m_loaded = std::move(m_asked.extract(id).mapped());
+    m_parts.recent.add(m_loaded->location);
     m_parts.picker.updateRecent();
     updateModel();
+}
+
+void LoadPresenter::showLoaded(const ModelInfo& info) {
+    m_parts.activity.finish();
     if (info.notes.empty()) return;
     m_parts.messages.showMessage(
         {.kind = Message::Kind::Info,

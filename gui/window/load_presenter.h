@@ -3,6 +3,7 @@
 #pragma once
 
 #include <QObject>
+#include <map>
 #include <optional>
 
 #include "gui/window/engine_controller.h"
@@ -67,6 +68,7 @@ private:
     void place(const LoadRequest& request);
     void goBack();
     void showProgress(const LoadProgress& progress);
+    void noteLoaded(quint64 id);
     void showLoaded(const ModelInfo& info);
     void showFailure(const Error& error);
     void explainFailure(const Error& error);
@@ -80,8 +82,9 @@ private:
     Parts m_parts;
     CheckpointLocation m_location;  // of the last request
     Division m_division;
-    LoadRequest m_running;
-    std::optional<LoadRequest> m_loaded;  // the model in use came from this
+    LoadRequest m_running;                   // asked for last
+    std::map<quint64, LoadRequest> m_asked;  // by their ids, until their final signals
+    std::optional<LoadRequest> m_loaded;     // the model in use came from this
 };
 
 }  // namespace qllama

@@ -59,6 +59,27 @@ private slots:
         QCOMPARE(m_window->loads.back().location.model, "/models/fable");
     }
 
+    // "mine" is there already when broken.pth is asked for, but the window has not heard of it yet.
+    void theModelThatCameLateIsTheOneInUse() {
+        m_window->script->keepsModelOnFailure = true;
+        m_window->openIdle();
+        m_window->answer = "/models/mine";
+        m_window->action("Open Model Folder…")->trigger();
+        m_window->answer = "/models/broken.pth";
+        m_window->action("Open Model File…")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->window->engine().model()->name, "mine");
+        QCOMPARE(m_window->label("messageText"),
+                 "models/broken.pth could not be loaded. The file ends too early. "
+                 "mine is still loaded.");
+        m_window->action("Load Again")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().location.model, "/models/mine");
+        m_window->window->close();
+        m_window->openIdle({});
+        QCOMPARE(m_window->loads.back().location.model, "/models/mine");
+    }
+
     void aMissingTokenizerIsAskedFor() {
         m_window->script->load = [this](const LoadRequest& request,
                                         auto&&...) -> Result<ModelInfo> {
