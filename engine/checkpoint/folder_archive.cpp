@@ -29,9 +29,6 @@ private:
 Result<void> FolderArchive::list(const std::string& subfolder) {
     std::error_code failed;
     fs::directory_iterator entry(m_folder / subfolder, failed);
-    if (failed)
-        return Error{ErrorCode::Io, "Cannot list the folder: " + failed.message() + ".",
-                     (m_folder / subfolder).string()};
     for (; entry != fs::directory_iterator(); entry.increment(failed)) {
         if (!entry->is_regular_file(failed)) continue;
         if (m_members.size() >= kMaxFiles)
@@ -46,6 +43,10 @@ Result<void> FolderArchive::list(const std::string& subfolder) {
         m_members.push_back({prefix + entry->path().filename().string(), size, false,
                              static_cast<std::uint64_t>(changed)});
     }
+    // Of the last step: the first, or one that ended the loop early.
+    if (failed)
+        return Error{ErrorCode::Io, "Cannot list the folder: " + failed.message() + ".",
+                     (m_folder / subfolder).string()};
     return {};
 }
 
