@@ -1,12 +1,8 @@
 #include "gui/terminal/benchmark.h"
 
-#include <exception>
-
-#include "gui/terminal/exit_code.h"
-#include "gui/terminal/interrupt_watcher.h"
+#include "gui/terminal/answer.h"
 #include "gui/terminal/json_object.h"
 #include "gui/terminal/load_request.h"
-#include "gui/terminal/output.h"
 #include "gui/terminal/text_table.h"
 
 namespace qllama {
@@ -16,22 +12,6 @@ struct Measured {
     ModelInfo model;
     BenchmarkReport report;
 };
-
-Result<Measured> measure(const CommandLine& commandLine, std::stop_token stop) {
-    QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine, stop));
-    load.needsTokenizer = !commandLine.benchmark.promptText.empty();
-    QLLAMA_TRY(const auto model, loadModel(load, {}, stop));
-    QLLAMA_TRY(BenchmarkReport report, benchmark(*model, commandLine.benchmark, {}, stop));
-    return Measured{model->info, std::move(report)};
-}
-
-Result<Measured> measureCatching(const CommandLine& commandLine, std::stop_token stop) {
-    try {
-        return measure(commandLine, std::move(stop));
-    } catch (const std::exception& problem) {
-        return Error{ErrorCode::OutOfMemory, std::string("Out of memory: ") + problem.what(), {}};
-    }
-}
 
 JsonObject spreadObject(const Spread& spread) {
     return JsonObject()
@@ -64,10 +44,6 @@ std::string jsonLine(const Measured& measured) {
     return object.text() + "\n";
 }
 
-std::string number(double value, int decimals) {
-    return QString::number(value, 'f', decimals).toStdString();
-}
-
 TextRow spreadRow(const char* name, const Spread& spread, const char* unit) {
     return {name, number(spread.median, 2) + " " + unit,
             "(" + number(spread.minimum, 2) + " to " + number(spread.maximum, 2) + ")"};
@@ -91,21 +67,21 @@ std::string plainText(const Measured& measured) {
     return textTable(rows);
 }
 
+Result<std::string> measure(const CommandLine& commandLine, std::stop_token stop) {
+    QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine, stop));
+    load.needsTokenizer = !commandLine.benchmark.promptText.empty();
+    QLLAMA_TRY(const auto model, loadModel(load, {}, stop));
+    QLLAMA_TRY(BenchmarkReport report, benchmark(*model, commandLine.benchmark, {}, stop));
+    const Measured measured{model->info, std::move(report)};
+    return commandLine.json ? jsonLine(measured) : plainText(measured);
+}
+
 }  // namespace
 
 int runBenchmark(const CommandLine& commandLine) {
-    std::stop_source stop;
-    StandardOutput output(stop);
-    const InterruptWatcher watcher(stop);
-    const Result<Measured> measured = measureCatching(commandLine, stop.get_token());
-    if (!measured) {
-        const std::string message = measured.error().text();
-        if (commandLine.json) output.write(jsonErrorLine(message));
-        printError(message);
-        return kExitFailed;
-    }
-    output.write(commandLine.json ? jsonLine(measured.value()) : plainText(measured.value()));
-    return output.problem().empty() ? kExitDone : kExitFailed;
+    return printAnswerOf(commandLine.json, [&commandLine](std::stop_token stop) {
+        return measure(commandLine, std::move(stop));
+    });
 }
 
 }  // namespace qllama

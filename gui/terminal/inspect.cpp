@@ -1,6 +1,6 @@
 #include "engine/session/inspection.h"
+#include "gui/terminal/answer.h"
 #include "gui/terminal/describe.h"
-#include "gui/terminal/exit_code.h"
 #include "gui/terminal/json_object.h"
 #include "gui/terminal/output.h"
 #include "gui/terminal/text_table.h"
@@ -164,22 +164,17 @@ std::string inspectionText(const Inspection& inspection) {
            sentences("Notes", checkpoint.notes) + sentences("Problems", inspection.problems);
 }
 
+Result<std::string> inspected(const CommandLine& commandLine) {
+    CheckpointLocation location = commandLine.load.location;
+    location.model = *commandLine.inspectPath;
+    QLLAMA_TRY(const Inspection inspection, inspect(location));
+    return commandLine.json ? inspectionJson(inspection) : inspectionText(inspection);
+}
+
 }  // namespace
 
 int runInspect(const CommandLine& commandLine) {
-    CheckpointLocation location = commandLine.load.location;
-    location.model = *commandLine.inspectPath;
-    StandardOutput output{std::stop_source()};
-    const Result<Inspection> inspection = inspect(location);
-    if (!inspection) {
-        const std::string message = inspection.error().text();
-        if (commandLine.json) output.write(jsonErrorLine(message));
-        printError(message);
-        return kExitFailed;
-    }
-    output.write(commandLine.json ? inspectionJson(inspection.value())
-                                  : inspectionText(inspection.value()));
-    return output.problem().empty() ? kExitDone : kExitFailed;
+    return printAnswer(commandLine.json, inspected(commandLine));
 }
 
 }  // namespace qllama

@@ -1,6 +1,6 @@
 #include "engine/backend/device.h"
+#include "gui/terminal/answer.h"
 #include "gui/terminal/describe.h"
-#include "gui/terminal/exit_code.h"
 #include "gui/terminal/json_object.h"
 #include "gui/terminal/output.h"
 #include "gui/terminal/text_table.h"
@@ -96,10 +96,8 @@ std::string devicesText(const DeviceList& list) {
 }  // namespace
 
 int runListDevices(const CommandLine& commandLine) {
-    StandardOutput output{std::stop_source()};
     const DeviceList list = listDevices();
-    output.write(commandLine.json ? devicesJson(list) : devicesText(list));
-    return output.problem().empty() ? kExitDone : kExitFailed;
+    return printAnswer(commandLine.json, commandLine.json ? devicesJson(list) : devicesText(list));
 }
 
 }  // namespace qllama

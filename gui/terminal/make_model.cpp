@@ -2,11 +2,8 @@
 
 #include <unistd.h>
 
-#include <exception>
-
 #include "engine/session/model_maker.h"
-#include "gui/terminal/exit_code.h"
-#include "gui/terminal/interrupt_watcher.h"
+#include "gui/terminal/answer.h"
 #include "gui/terminal/json_object.h"
 #include "gui/terminal/output.h"
 #include "gui/terminal/progress_line.h"
@@ -25,13 +22,9 @@ Result<MadeModel> make(const CommandLine& commandLine, std::stop_token stop) {
     request.threadCount = commandLine.load.threadCount;
     ProgressLine line(!commandLine.quiet && !commandLine.json && isSmartTerminal(STDERR_FILENO));
     const std::string what = "Writing " + request.folder.string();
-    try {
-        return makeModel(
-            request, [&](std::int64_t done, std::int64_t total) { line.show(what, done, total); },
-            stop);
-    } catch (const std::exception& problem) {
-        return Error{ErrorCode::OutOfMemory, std::string("Out of memory: ") + problem.what(), {}};
-    }
+    return makeModel(
+        request, [&](std::int64_t done, std::int64_t total) { line.show(what, done, total); },
+        std::move(stop));
 }
 
 std::string jsonLine(const MadeModel& made, const std::string& path) {
@@ -56,22 +49,13 @@ std::string plainLine(const MadeModel& made, const std::string& path) {
 }  // namespace
 
 int runMakeModel(const CommandLine& commandLine) {
-    std::stop_source stop;
-    StandardOutput output(stop);
-    const InterruptWatcher watcher(stop);
-    const Result<MadeModel> made = make(commandLine, stop.get_token());
-    if (!made) {
-        const std::string message = made.error().text();
-        if (commandLine.json) output.write(jsonErrorLine(message));
-        printError(message);
-        return kExitFailed;
-    }
-    const std::string path = commandLine.load.location.model.string();
-    if (commandLine.json)
-        output.write(jsonLine(made.value(), path));
-    else if (!commandLine.quiet)
-        output.write(plainLine(made.value(), path));
-    return output.problem().empty() ? kExitDone : kExitFailed;
+    return printAnswerOf(commandLine.json,
+                         [&commandLine](std::stop_token stop) -> Result<std::string> {
+                             QLLAMA_TRY(const MadeModel made, make(commandLine, std::move(stop)));
+                             const std::string path = commandLine.load.location.model.string();
+                             if (commandLine.json) return jsonLine(made, path);
+                             return commandLine.quiet ? std::string() : plainLine(made, path);
+                         });
 }
 
 }  // namespace qllama

@@ -2,11 +2,8 @@
 
 #include <unistd.h>
 
-#include <exception>
-
 #include "gui/prompt_file.h"
-#include "gui/terminal/exit_code.h"
-#include "gui/terminal/interrupt_watcher.h"
+#include "gui/terminal/answer.h"
 #include "gui/terminal/json_object.h"
 #include "gui/terminal/load_request.h"
 #include "gui/terminal/output.h"
@@ -21,35 +18,6 @@ struct Measured {
     ModelInfo model;
     PerplexityReport report;
 };
-
-Result<Measured> measure(const CommandLine& commandLine, ProgressLine& line, std::stop_token stop) {
-    QLLAMA_TRY(const std::string text, readPromptFile(*commandLine.perplexityPath));
-    QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine, stop));
-    const auto loading = [&line](const LoadProgress& progress) {
-        line.show("Loading", progress.doneBytes, progress.totalBytes);
-    };
-    QLLAMA_TRY(const auto model, loadModel(load, loading, stop));
-    std::unique_ptr<LoadedModel> reference;
-    if (commandLine.referencePrecision) {
-        load.precision = *commandLine.referencePrecision;
-        QLLAMA_TRY(reference, loadModel(load, loading, stop));
-    }
-    const auto reading = [&line](std::int64_t done, std::int64_t total) {
-        line.show("Reading the text", done, total);
-    };
-    QLLAMA_TRY(PerplexityReport report,
-               measurePerplexity(*model, reference.get(), text, reading, stop));
-    return Measured{model->info, std::move(report)};
-}
-
-Result<Measured> measureCatching(const CommandLine& commandLine, std::stop_token stop) {
-    ProgressLine line(!commandLine.quiet && !commandLine.json && isSmartTerminal(STDERR_FILENO));
-    try {
-        return measure(commandLine, line, std::move(stop));
-    } catch (const std::exception& problem) {
-        return Error{ErrorCode::OutOfMemory, std::string("Out of memory: ") + problem.what(), {}};
-    }
-}
 
 std::string jsonLine(const Measured& measured) {
     const PerplexityReport& report = measured.report;
@@ -76,10 +44,6 @@ std::string jsonLine(const Measured& measured) {
     return object.text() + "\n";
 }
 
-std::string number(double value, int decimals) {
-    return QString::number(value, 'f', decimals).toStdString();
-}
-
 std::string plainText(const Measured& measured) {
     const PerplexityReport& report = measured.report;
     std::vector<TextRow> rows;
@@ -98,21 +62,34 @@ std::string plainText(const Measured& measured) {
     return textTable(rows);
 }
 
+Result<std::string> measure(const CommandLine& commandLine, std::stop_token stop) {
+    ProgressLine line(!commandLine.quiet && !commandLine.json && isSmartTerminal(STDERR_FILENO));
+    QLLAMA_TRY(const std::string text, readPromptFile(*commandLine.perplexityPath));
+    QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine, stop));
+    const auto loading = [&line](const LoadProgress& progress) {
+        line.show("Loading", progress.doneBytes, progress.totalBytes);
+    };
+    QLLAMA_TRY(const auto model, loadModel(load, loading, stop));
+    std::unique_ptr<LoadedModel> reference;
+    if (commandLine.referencePrecision) {
+        load.precision = *commandLine.referencePrecision;
+        QLLAMA_TRY(reference, loadModel(load, loading, stop));
+    }
+    const auto reading = [&line](std::int64_t done, std::int64_t total) {
+        line.show("Reading the text", done, total);
+    };
+    QLLAMA_TRY(PerplexityReport report,
+               measurePerplexity(*model, reference.get(), text, reading, stop));
+    const Measured measured{model->info, std::move(report)};
+    return commandLine.json ? jsonLine(measured) : plainText(measured);
+}
+
 }  // namespace
 
 int runPerplexity(const CommandLine& commandLine) {
-    std::stop_source stop;
-    StandardOutput output(stop);
-    const InterruptWatcher watcher(stop);
-    const Result<Measured> measured = measureCatching(commandLine, stop.get_token());
-    if (!measured) {
-        const std::string message = measured.error().text();
-        if (commandLine.json) output.write(jsonErrorLine(message));
-        printError(message);
-        return kExitFailed;
-    }
-    output.write(commandLine.json ? jsonLine(measured.value()) : plainText(measured.value()));
-    return output.problem().empty() ? kExitDone : kExitFailed;
+    return printAnswerOf(commandLine.json, [&commandLine](std::stop_token stop) {
+        return measure(commandLine, std::move(stop));
+    });
 }
 
 }  // namespace qllama

@@ -1,6 +1,5 @@
 #include <unistd.h>
 
-#include <QString>
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -15,10 +14,6 @@ namespace {
 // rllama's colours: the prompt light blue, a token from green (improbable) to red (certain).
 constexpr int kPromptColor[] = {128, 128, 255};
 
-std::string decimals(double value, int count) {
-    return QString::number(value, 'f', count).toStdString();
-}
-
 std::string counted(std::int64_t count, const char* noun) {
     return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
@@ -26,7 +21,7 @@ std::string counted(std::int64_t count, const char* noun) {
 std::string promptText(const PromptStatistics& prompt) {
     if (prompt.tokens.empty()) return "prompt not finished";
     return "prompt of " + counted(static_cast<std::int64_t>(prompt.tokens.size()), "token") +
-           " in " + decimals(prompt.ms, 1) + " ms (" + decimals(prompt.tokensPerSecond, 1) +
+           " in " + number(prompt.ms, 1) + " ms (" + number(prompt.tokensPerSecond, 1) +
            " tokens/s)";
 }
 
@@ -35,8 +30,8 @@ std::string statisticsText(const GenerationResult& result) {
     std::string text = promptText(statistics.prompt) + ", " +
                        counted(statistics.tokenCount, "token") + " generated";
     if (statistics.tokenCount > 0)
-        text += " (" + decimals(statistics.msPerToken, 2) + " ms/token, " +
-                decimals(statistics.tokensPerSecond, 1) + " tokens/s)";
+        text += " (" + number(statistics.msPerToken, 2) + " ms/token, " +
+                number(statistics.tokensPerSecond, 1) + " tokens/s)";
     return text + ", ended by " + std::string(keyOf(result.reason)) + ", context " +
            std::to_string(statistics.contextUsed) + "/" + std::to_string(statistics.contextLength) +
            ", seed " + std::to_string(statistics.seed);
@@ -129,9 +124,9 @@ void PlainReporter::profiled(const std::string& device, std::span<const KernelTi
     std::vector<TextRow> rows{{device, "calls", "total ms", "GB/s", "share"}};
     for (const KernelTiming& timing : timings)
         rows.push_back(
-            {timing.name, std::to_string(timing.calls), decimals(timing.ms, 2),
-             timing.ms > 0 ? decimals(static_cast<double>(timing.bytes) / timing.ms / 1e6, 1) : "-",
-             total > 0 ? decimals(100 * timing.ms / total, 1) + " %" : "-"});
+            {timing.name, std::to_string(timing.calls), number(timing.ms, 2),
+             timing.ms > 0 ? number(static_cast<double>(timing.bytes) / timing.ms / 1e6, 1) : "-",
+             total > 0 ? number(100 * timing.ms / total, 1) + " %" : "-"});
     for (const std::string& line : linesOf(textTable(rows)))
         printError(line);
 }

@@ -1,17 +1,12 @@
 #include "engine/session/model_loader.h"
+#include "gui/terminal/answer.h"
 #include "gui/terminal/describe.h"
-#include "gui/terminal/exit_code.h"
 #include "gui/terminal/load_request.h"
 #include "gui/terminal/output.h"
 #include "gui/terminal/placement_text.h"
 
 namespace qllama {
 namespace {
-
-Result<PlacementPlan> planFor(const CommandLine& commandLine) {
-    QLLAMA_TRY(const LoadRequest request, completeLoadRequest(commandLine, {}));
-    return planModel(request, {});
-}
 
 std::string planText(const PlacementPlan& plan) {
     std::string text = placementTable(plan);
@@ -29,19 +24,16 @@ std::string planJson(const PlacementPlan& plan) {
            "\n";
 }
 
+Result<std::string> planFor(const CommandLine& commandLine) {
+    QLLAMA_TRY(const LoadRequest request, completeLoadRequest(commandLine, {}));
+    QLLAMA_TRY(const PlacementPlan plan, planModel(request, {}));
+    return commandLine.json ? planJson(plan) : planText(plan);
+}
+
 }  // namespace
 
 int runPlan(const CommandLine& commandLine) {
-    StandardOutput output{std::stop_source()};
-    const Result<PlacementPlan> plan = planFor(commandLine);
-    if (!plan) {
-        const std::string message = plan.error().text();
-        if (commandLine.json) output.write(jsonErrorLine(message));
-        printError(message);
-        return kExitFailed;
-    }
-    output.write(commandLine.json ? planJson(plan.value()) : planText(plan.value()));
-    return output.problem().empty() ? kExitDone : kExitFailed;
+    return printAnswer(commandLine.json, planFor(commandLine));
 }
 
 }  // namespace qllama

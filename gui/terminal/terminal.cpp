@@ -5,13 +5,12 @@
 
 #include "engine/backend/device.h"
 #include "gui/command_line.h"
+#include "gui/terminal/answer.h"
 #include "gui/terminal/benchmark.h"
 #include "gui/terminal/describe.h"
 #include "gui/terminal/exit_code.h"
 #include "gui/terminal/generate.h"
-#include "gui/terminal/json_object.h"
 #include "gui/terminal/make_model.h"
-#include "gui/terminal/output.h"
 #include "gui/terminal/perplexity.h"
 #include "gui/terminal/weight_cache.h"
 
@@ -20,15 +19,8 @@ namespace {
 
 constexpr const char* kVersionText = "QLLaMA " QLLAMA_VERSION "\nLicence: GPL-3.0-or-later\n";
 
-int printText(const std::string& text) {
-    StandardOutput output{std::stop_source()};
-    output.write(text);
-    return output.problem().empty() ? kExitDone : kExitFailed;
-}
-
 int refuse(const std::string& message, bool json, int exitCode = kExitUsage) {
-    if (json) printText(jsonErrorLine(message));
-    printError(message);
+    printAnswer(json, Error{ErrorCode::InvalidRequest, message, {}});
     return exitCode;
 }
 
@@ -53,9 +45,9 @@ int runAction(const CommandLine& commandLine) {
         case TerminalAction::ListDevices:
             return runListDevices(commandLine);
         case TerminalAction::Version:
-            return printText(kVersionText);
+            return printAnswer(false, std::string(kVersionText));
         case TerminalAction::Help:
-            return printText(helpText().toStdString());
+            return printAnswer(false, helpText().toStdString());
     }
     return kExitUsage;
 }

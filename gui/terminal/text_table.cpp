@@ -30,6 +30,10 @@ std::string textTable(const std::vector<TextRow>& rows) {
     return text;
 }
 
+std::string number(double value, int decimals) {
+    return QString::number(value, 'f', decimals).toStdString();
+}
+
 std::string byteText(std::int64_t bytes) {
     constexpr const char* kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     double amount = static_cast<double>(bytes);
@@ -38,7 +42,7 @@ std::string byteText(std::int64_t bytes) {
         amount /= 1024;
         ++unit;
     }
-    return QString::number(amount, 'f', unit == 0 ? 0 : 1).toStdString() + " " + kUnits[unit];
+    return number(amount, unit == 0 ? 0 : 1) + " " + kUnits[unit];
 }
 
 }  // namespace qllama

@@ -1,6 +1,6 @@
 #include "engine/quant/weight_cache.h"
 
-#include "gui/terminal/exit_code.h"
+#include "gui/terminal/answer.h"
 #include "gui/terminal/json_object.h"
 #include "gui/terminal/output.h"
 #include "gui/terminal/text_table.h"
@@ -47,38 +47,36 @@ std::string listText(const std::filesystem::path& folder,
            byteText(totalBytes(entries)) + "; --clear-cache deletes them.\n";
 }
 
-int fail(const CommandLine& commandLine, StandardOutput& output, const Error& error) {
-    if (commandLine.json) output.write(jsonErrorLine(error.text()));
-    printError(error.text());
-    return kExitFailed;
+std::string clearedJson(const std::filesystem::path& folder, std::int64_t freedBytes) {
+    return JsonObject()
+               .add("event", "cache_cleared")
+               .add("folder", folder.string())
+               .add("bytes", freedBytes)
+               .text() +
+           "\n";
+}
+
+Result<std::string> listed(bool json) {
+    const std::filesystem::path folder = defaultWeightCacheFolder();
+    QLLAMA_TRY(const auto entries, listWeightCache(folder));
+    return json ? listJson(folder, entries) : listText(folder, entries);
+}
+
+Result<std::string> cleared(bool json) {
+    const std::filesystem::path folder = defaultWeightCacheFolder();
+    QLLAMA_TRY(const std::int64_t freedBytes, clearWeightCache(folder));
+    if (json) return clearedJson(folder, freedBytes);
+    return "Freed " + byteText(freedBytes) + " in " + folder.string() + ".\n";
 }
 
 }  // namespace
 
 int runListCache(const CommandLine& commandLine) {
-    StandardOutput output{std::stop_source()};
-    const std::filesystem::path folder = defaultWeightCacheFolder();
-    const auto entries = listWeightCache(folder);
-    if (!entries) return fail(commandLine, output, entries.error());
-    output.write(commandLine.json ? listJson(folder, entries.value())
-                                  : listText(folder, entries.value()));
-    return output.problem().empty() ? kExitDone : kExitFailed;
+    return printAnswer(commandLine.json, listed(commandLine.json));
 }
 
 int runClearCache(const CommandLine& commandLine) {
-    StandardOutput output{std::stop_source()};
-    const std::filesystem::path folder = defaultWeightCacheFolder();
-    const auto freed = clearWeightCache(folder);
-    if (!freed) return fail(commandLine, output, freed.error());
-    output.write(commandLine.json
-                     ? JsonObject()
-                               .add("event", "cache_cleared")
-                               .add("folder", folder.string())
-                               .add("bytes", freed.value())
-                               .text() +
-                           "\n"
-                     : "Freed " + byteText(freed.value()) + " in " + folder.string() + ".\n");
-    return output.problem().empty() ? kExitDone : kExitFailed;
+    return printAnswer(commandLine.json, cleared(commandLine.json));
 }
 
 }  // namespace qllama

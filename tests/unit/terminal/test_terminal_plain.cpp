@@ -11,6 +11,9 @@ namespace {
 
 const QByteArray kPrompt = "Once upon a time";
 const QStringList kRun = {"--prompt", kPrompt, "--seed", "9", "--max-tokens", "30"};
+const QStringList kBenchmark = {"--bench", "--bench-prompt", "4", "--bench-tokens",
+                                "2",       "--repetitions",  "1"};
+const QStringList kPerplexity = {"--perplexity", QLLAMA_RESOURCE_DIR "/demo-model/params.json"};
 
 QByteArray continuation() {
     const QList<QJsonObject> events = jsonLines(runDemo(kRun + QStringList{"--json"}).out);
@@ -50,9 +53,12 @@ private slots:
     void colorsOnlyWhereTheyAreUnderstood();
     void progressIsErased();
     void readerThatLeaves();
+    void fullDisk_data();
     void fullDisk();
     void errorsAreOneSentence_data();
     void errorsAreOneSentence();
+    void measurementsAnswerAndFailAlike_data();
+    void measurementsAnswerAndFailAlike();
     void wrongUsageIsOneSentence();
     void windowNeedsADisplay();
     void version();
@@ -147,11 +153,24 @@ void TestTerminalPlain::readerThatLeaves() {
     QCOMPARE(run.err, QByteArray());
 }
 
+// Whatever the program was to print.
+void TestTerminalPlain::fullDisk_data() {
+    QTest::addColumn<QStringList>("arguments");
+    const QStringList model = {"--model", demoModel()};
+    QTest::newRow("a text") << QStringList{"--headless", "--prompt", "x"} + model;
+    QTest::newRow("a benchmark") << kBenchmark + model;
+    QTest::newRow("a perplexity") << kPerplexity + model;
+    QTest::newRow("an inspection") << QStringList{"--inspect", demoModel()};
+    QTest::newRow("a plan") << QStringList{"--plan"} + model;
+    QTest::newRow("the devices") << QStringList{"--list-devices"};
+    QTest::newRow("kept weights") << QStringList{"--cache"};
+    QTest::newRow("the help") << QStringList{"--help"};
+}
+
 void TestTerminalPlain::fullDisk() {
-    const QString command =
-        QStringLiteral("\"$1\" --headless --model \"$2\" --prompt x > /dev/full");
-    const ProgramRun run =
-        runCommand("bash", {"-c", command, "bash", QStringLiteral(QLLAMA_PROGRAM), demoModel()});
+    QFETCH(QStringList, arguments);
+    const ProgramRun run = runCommand(
+        "bash", QStringList{"-c", "\"$0\" \"$@\" > /dev/full", QLLAMA_PROGRAM} + arguments);
     QCOMPARE(run.exitCode, 1);
     QCOMPARE(run.err, QByteArray("Cannot write to standard output: No space left on device.\n"));
 }
@@ -177,6 +196,41 @@ void TestTerminalPlain::errorsAreOneSentence() {
     QCOMPARE(run.out, QByteArray());
     QCOMPARE(run.err.count('\n'), 1);
     QVERIFY2(run.err.contains(file.toUtf8()), run.err.constData());
+}
+
+void TestTerminalPlain::measurementsAnswerAndFailAlike_data() {
+    QTest::addColumn<QStringList>("arguments");
+    QTest::addColumn<QString>("event");
+    QTest::newRow("benchmark") << kBenchmark << "bench";
+    QTest::newRow("perplexity") << kPerplexity << "perplexity";
+}
+
+void TestTerminalPlain::measurementsAnswerAndFailAlike() {
+    QFETCH(QStringList, arguments);
+    QFETCH(QString, event);
+    const QStringList model = {"--model", demoModel()};
+    const ProgramRun plain = runProgram(arguments + model);
+    QCOMPARE(plain.exitCode, 0);
+    QVERIFY2(plain.out.startsWith("  Model "), plain.out.constData());
+    QCOMPARE(plain.err, QByteArray());
+    const ProgramRun json = runProgram(arguments + model + QStringList{"--json"});
+    QCOMPARE(json.exitCode, 0);
+    QCOMPARE(jsonLines(json.out).size(), 1);
+    QCOMPARE(jsonLines(json.out).first()["event"].toString(), event);
+
+    arguments += {"--model", "/nonexistent/model"};
+    const ProgramRun failed = runProgram(arguments);
+    QCOMPARE(failed.exitCode, 1);
+    QCOMPARE(failed.out, QByteArray());
+    QCOMPARE(failed.err.count('\n'), 1);
+    QVERIFY2(failed.err.contains("/nonexistent/model"), failed.err.constData());
+    const ProgramRun failedJson = runProgram(arguments + QStringList{"--json"});
+    QCOMPARE(failedJson.exitCode, 1);
+    QCOMPARE(failedJson.err, failed.err);
+    const QList<QJsonObject> events = jsonLines(failedJson.out);
+    QCOMPARE(events.size(), 1);
+    QCOMPARE(events.first()["event"].toString(), QString("error"));
+    QCOMPARE(events.first()["message"].toString() + "\n", QString::fromUtf8(failed.err));
 }
 
 void TestTerminalPlain::wrongUsageIsOneSentence() {
