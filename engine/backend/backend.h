@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -138,6 +139,9 @@ struct BackendOptions {
     bool profile = false;  // OpenCL: time each kernel; costs a little
     // Quantised weights from an earlier run, if any; used by loadMatrix() alone.
     std::shared_ptr<QuantizedStore> quantized = {};
+    // OpenCL: told the device's id when its kernels are about to be compiled, and "" afterwards; not
+    // for those that an earlier run has left. Kept as long as the backend.
+    std::function<void(const std::string& deviceId)> compiling = {};
 };
 
 // `deviceId` as in DeviceInfo::id. Never another device than the one named: an unknown or broken

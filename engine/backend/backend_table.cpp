@@ -26,8 +26,9 @@ constexpr BackendEntry kBackends[] = {
     {.owns = opencl::ownsDevice,
      .create =
          [](const std::string& deviceId, const BackendOptions& options) {
-             return opencl::createOpenClBackend(
-                 deviceId, {.profile = options.profile, .quantized = options.quantized});
+             return opencl::createOpenClBackend(deviceId, {.profile = options.profile,
+                                                           .quantized = options.quantized,
+                                                           .compiling = options.compiling});
          },
      .list = opencl::listDevices},
 };

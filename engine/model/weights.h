@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <stop_token>
+#include <string>
 #include <vector>
 
 #include "engine/backend/backend.h"
@@ -31,7 +32,8 @@ struct StageWeights {
 struct LoadProgress {
     std::int64_t doneBytes = 0;
     std::int64_t totalBytes = 0;
-    bool isQuantising = false;  // the weights are made smaller, not only brought into memory
+    bool isQuantising = false;         // the weights are made smaller, not only brought into memory
+    std::string compilingDevice = {};  // its kernels are being compiled; empty: none's
 };
 using LoadProgressSink = std::function<void(const LoadProgress&)>;
 

@@ -102,6 +102,28 @@ Result<std::shared_ptr<WeightCache>> openWeightCache(const LoadRequest& request,
                              std::move(stop));
 }
 
+// What is told of a loading: the bytes, and in between that a device compiles.
+class ProgressTeller {
+public:
+    ProgressTeller(const LoadProgressSink& sink, bool isQuantising) : m_sink(sink) {
+        m_progress.isQuantising = isQuantising;
+    }
+
+    void count(const LoadProgress& done) {
+        m_progress.doneBytes = done.doneBytes;
+        m_progress.totalBytes = done.totalBytes;
+        if (m_sink) m_sink(m_progress);
+    }
+    void compile(const std::string& deviceId) {
+        m_progress.compilingDevice = deviceId;
+        if (m_sink) m_sink(m_progress);
+    }
+
+private:
+    const LoadProgressSink& m_sink;
+    LoadProgress m_progress;
+};
+
 void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedModel& model) {
     ModelInfo& info = model.info;
     const Transformer& transformer = *model.transformer;
@@ -215,10 +237,12 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     QLLAMA_TRY(const auto cache, openWeightCache(request, checkpoint, stop));
     wanted.options.quantized = cache;
     const bool isQuantising = quantFormat(request.precision) && !(cache && cache->wasFound());
-    const auto report = [&progress, isQuantising](LoadProgress done) {
-        done.isQuantising = isQuantising;
-        if (progress) progress(done);
+    const auto teller = std::make_shared<ProgressTeller>(progress, isQuantising);
+    // The backends outlive the loading, and with it the teller.
+    wanted.options.compiling = [weak = std::weak_ptr(teller)](const std::string& deviceId) {
+        if (const auto loading = weak.lock()) loading->compile(deviceId);
     };
+    const auto report = [&teller](const LoadProgress& done) { teller->count(done); };
     QLLAMA_TRY(Pipeline pipeline, loadPipeline(wanted, checkpoint, report, stop));
     model->backends = std::move(pipeline.backends);
     model->transformer = std::move(pipeline.transformer);

@@ -66,9 +66,7 @@ Result<std::string> measure(const CommandLine& commandLine, std::stop_token stop
     ProgressLine line(!commandLine.quiet && !commandLine.json && isSmartTerminal(STDERR_FILENO));
     QLLAMA_TRY(const std::string text, readPromptFile(*commandLine.perplexityPath));
     QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine, stop));
-    const auto loading = [&line](const LoadProgress& progress) {
-        line.show("Loading", progress.doneBytes, progress.totalBytes);
-    };
+    const auto loading = [&line](const LoadProgress& progress) { line.showLoading(progress); };
     QLLAMA_TRY(const auto model, loadModel(load, loading, stop));
     std::unique_ptr<LoadedModel> reference;
     if (commandLine.referencePrecision) {

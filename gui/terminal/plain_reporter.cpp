@@ -80,7 +80,7 @@ void PlainReporter::modelMoved(const ModelInfo& model) {
 }
 
 void PlainReporter::loadProgress(const LoadProgress& progress) {
-    m_progress.show("Loading", progress.doneBytes, progress.totalBytes);
+    m_progress.showLoading(progress);
 }
 
 void PlainReporter::modelReady(const ModelInfo& model, std::uint64_t) {

@@ -33,6 +33,7 @@ public:
     void setCurrent(const QString& id);
     [[nodiscard]] QString current() const { return m_current; }
     [[nodiscard]] QString currentName() const;
+    [[nodiscard]] QString nameOf(const QString& id) const;  // the id where that is all there is
 
 signals:
     void deviceChosen(const QString& id);
@@ -46,7 +47,6 @@ private:
     void rebuild();
     void addTools();
     void addFailureMenu();
-    [[nodiscard]] QString nameOf(const QString& id) const;
     [[nodiscard]] bool isFound(const QString& id) const;
     QAction* addDevice(const QString& id, const QString& text, const QString& toolTip);
     void showDetails();

@@ -90,8 +90,11 @@ EngineWorker::EngineWorker(std::unique_ptr<TextEngine> engine) : m_engine(std::m
 
 void EngineWorker::load(const LoadRequest& request, std::stop_token stop) {
     Throttle throttle;
+    std::string compilingDevice;
     const auto report = [&](const LoadProgress& progress) {
-        if (throttle.due() || progress.doneBytes == progress.totalBytes)
+        const bool isOther = progress.compilingDevice != compilingDevice;
+        compilingDevice = progress.compilingDevice;
+        if (throttle.due() || isOther || progress.doneBytes == progress.totalBytes)
             emit loadProgress(request.id, progress);
     };
     LoadRequest told = request;

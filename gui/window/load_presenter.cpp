@@ -144,7 +144,16 @@ LoadRequest LoadPresenter::request() const {
 
 void LoadPresenter::showProgress(const LoadProgress& progress) {
     const QString name = displayName(m_running.location);
-    if (progress.totalBytes <= 0) return;
+    if (!progress.compilingDevice.empty()) {
+        const QString device = m_parts.devices.nameOf(toQString(progress.compilingDevice));
+        m_parts.activity.showActivity(tr("Compiling the kernels of %1 for %2").arg(device, name),
+                                      -1);
+        return;
+    }
+    if (progress.totalBytes <= 0) {
+        m_parts.activity.showActivity(tr("Opening %1").arg(name), -1);
+        return;
+    }
     const QString what =
         progress.isQuantising ? tr("Quantising %1: %2 of %3") : tr("Loading %1: %2 of %3");
     m_parts.activity.showActivity(

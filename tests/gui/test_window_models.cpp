@@ -2,6 +2,7 @@
 // broken, with an engine that does what each test says.
 #include <QPushButton>
 #include <QToolButton>
+#include <chrono>
 
 #include "gui/window/activity_bar.h"
 #include "gui/window/application.h"
@@ -9,6 +10,7 @@
 #include "tests/gui/window_fixture.h"
 
 using namespace qllama;
+using namespace std::chrono_literals;
 using State = EngineController::State;
 
 class TestWindowModels : public QObject {
@@ -138,6 +140,36 @@ private slots:
         QVERIFY(m_window->becomesIdle());
         QVERIFY(activity->text().isEmpty());
         QCOMPARE(m_window->label("messageText"), QString());  // cancelling is no error
+    }
+
+    void compilingIsNamedWhileItLasts() {
+        m_window->script->load = [this](const LoadRequest& request,
+                                        const LoadProgressSink& progress,
+                                        const std::stop_token& stop) -> Result<ModelInfo> {
+            progress({.doneBytes = 500, .totalBytes = 2000});
+            for (const char* device : {"opencl:0", ""}) {
+                progress({.doneBytes = 500, .totalBytes = 2000, .compilingDevice = device});
+                while (!stop.stop_requested() && !m_window->reached.try_acquire_for(10ms)) {
+                }
+            }
+            return ScriptedEngine::modelInfo(request);
+        };
+        DeviceInfo card;
+        card.id = "opencl:0";
+        card.name = "Radeon";
+        m_window->devices.devices = {card};
+        m_window->openScripted();
+        auto* devices = m_window->find<DeviceMenu>("deviceMenu");
+        QTRY_VERIFY(!devices->devices().devices.empty());
+        m_window->answer = "/models/fable";
+        m_window->action("Open Model Folder…")->trigger();
+        auto* activity = m_window->find<ActivityBar>("activityBar");
+        QTRY_COMPARE(activity->text(), "Compiling the kernels of Radeon for fable");
+        m_window->reached.release();
+        QTRY_COMPARE(activity->text(), "Loading fable: 500 bytes of 1.95 KiB");
+        m_window->reached.release();
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(activity->text().isEmpty());
     }
 
     void aCancelledLoadLeavesWhatWasThere() {

@@ -67,6 +67,7 @@ DeviceQueue::DeviceQueue(const FoundDevice& device, const Options& options)
       m_text(device.info.id + " (" + device.info.name + ")"),
       m_form(options.form),
       m_profile(options.profile),
+      m_compiling(options.compiling),
       m_device(device.device),
       m_context(device.device),
       m_queue(m_context, m_device,
@@ -139,7 +140,10 @@ Result<Kernel> DeviceQueue::kernel(const std::string& file, const std::string& n
                                  .name = file,
                                  .source = kernelSource(file),
                                  .options = "-cl-std=CL1.2 -cl-mad-enable -w -DLANES=" +
-                                            std::to_string(m_vectorLanes) + " " + options}));
+                                            std::to_string(m_vectorLanes) + " " + options,
+                                 .compiling = [this](bool now) {
+                                     if (m_compiling) m_compiling(now ? m_info.id : "");
+                                 }}));
         Kernel kernel{name, cl::Kernel(built.program, name.c_str())};
         kernel.largestWorkGroup =
             std::min(m_largestWorkGroup,

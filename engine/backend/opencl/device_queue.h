@@ -43,7 +43,8 @@ public:
     struct Options {
         KernelForm form = KernelForm::Gpu;
         bool profile = false;
-        int vectorLanes = 0;  // 0: what the device says
+        int vectorLanes = 0;                                     // 0: what the device says
+        std::function<void(const std::string&)> compiling = {};  // see BackendOptions
     };
 
     // Throws cl::Error.
@@ -140,6 +141,7 @@ private:
     std::string m_text;
     KernelForm m_form;
     bool m_profile;
+    std::function<void(const std::string&)> m_compiling;
     cl::Device m_device;
     cl::Context m_context;
     cl::CommandQueue m_queue;

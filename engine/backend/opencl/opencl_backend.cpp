@@ -37,8 +37,9 @@ public:
     // Throws cl::Error.
     OpenClBackend(const FoundDevice& device, const OpenClOptions& options)
         : m_options(options),
-          m_queue(device,
-                  {.form = formFor(device.device, options.form), .profile = options.profile}) {}
+          m_queue(device, {.form = formFor(device.device, options.form),
+                           .profile = options.profile,
+                           .compiling = options.compiling}) {}
 
     Result<void> compile() {
         QLLAMA_TRY(m_elementwise, ElementwiseKernels::compile(m_queue));

@@ -1,6 +1,7 @@
 // Transformers on OpenCL devices: everything between the tokens and the logits happens there.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,7 +24,8 @@ struct OpenClOptions {
     // items run the CPU's in any case.
     FormChoice form = FormChoice::Automatic;
     bool profile = false;
-    std::shared_ptr<QuantizedStore> quantized = {};  // see BackendOptions
+    std::shared_ptr<QuantizedStore> quantized = {};          // see BackendOptions
+    std::function<void(const std::string&)> compiling = {};  // see BackendOptions
     // Tests: treat the device's largest allocation as this much (0: as it is).
     std::int64_t largestAllocation = 0;
     int vectorLanes = 0;  // tests: 8 or 16, whatever the device's vectors hold

@@ -55,6 +55,17 @@ Error buildError(const ProgramRequest& request, const cl::Program& program, cl_i
             {}};
 }
 
+Result<cl::Program> compiled(const ProgramRequest& request, const CacheFile& file) {
+    cl::Program program(request.context, std::string(request.source));
+    try {
+        program.build(request.device, request.options.c_str());
+    } catch (const cl::Error& problem) {
+        return buildError(request, program, problem.err());
+    }
+    keepBinary(program, file);  // some drivers compile only now
+    return program;
+}
+
 }  // namespace
 
 Result<BuiltProgram> buildProgram(const ProgramRequest& request) {
@@ -62,13 +73,10 @@ Result<BuiltProgram> buildProgram(const ProgramRequest& request) {
     if (const auto binary = readCacheFile(file))
         if (auto program = programFromBinary(request, *binary))
             return BuiltProgram{std::move(*program), true};
-    cl::Program program(request.context, std::string(request.source));
-    try {
-        program.build(request.device, request.options.c_str());
-    } catch (const cl::Error& problem) {
-        return buildError(request, program, problem.err());
-    }
-    keepBinary(program, file);
+    if (request.compiling) request.compiling(true);
+    auto fresh = compiled(request, file);
+    if (request.compiling) request.compiling(false);
+    QLLAMA_TRY(cl::Program program, std::move(fresh));
     return BuiltProgram{std::move(program), false};
 }
 

@@ -1,6 +1,7 @@
 // Compiled kernels, kept between runs (cache_file.h) so that a second start compiles nothing.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -18,6 +19,8 @@ struct ProgramRequest {
     std::string_view name;   // of the kernel file
     std::string_view source;
     std::string options;
+    // Told true before the compiler is called and false afterwards; not where a kept binary will do.
+    std::function<void(bool)> compiling = {};
 };
 
 struct BuiltProgram {

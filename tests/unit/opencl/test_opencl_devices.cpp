@@ -20,6 +20,7 @@ private slots:
     void questionOnATerminalIsAnswered();
     void limitedMemoryIsDividedByPlan();
     void listNamesTheLimitsOfEachDevice();
+    void compilingIsShownTheFirstTime();
 
 private:
     struct Run {
@@ -208,6 +209,28 @@ void TestOpenClDevices::limitedMemoryIsDividedByPlan() {
         run(generate + QStringList{"--device", "opencl:0", "--strict-device"}, limited);
     QVERIFY(strict.exitCode != 0);
     QVERIFY2(strict.err.contains("does not fit"), strict.err.constData());
+}
+
+void TestOpenClDevices::compilingIsShownTheFirstTime() {
+    const QTemporaryDir cache;
+    auto environment = QProcessEnvironment::systemEnvironment();
+    environment.insert("XDG_CACHE_HOME", cache.path());
+    environment.insert("TERM", "xterm");
+    const QString command =
+        QString("'%1' --headless --device opencl:0 --prompt Once --max-tokens 1")
+            .arg(QLLAMA_PROGRAM);
+    for (const bool isFirst : {true, false}) {
+        QProcess terminal;
+        terminal.setProcessEnvironment(environment);
+        terminal.start("script", {"--quiet", "--return", "--command", command, "/dev/null"});
+        QVERIFY(terminal.waitForFinished(120000));
+        QCOMPARE(terminal.exitCode(), 0);
+        const QByteArray shown = terminal.readAll();
+        QVERIFY2(shown.contains("\rCompiling the kernels of opencl:0\x1b[K") == isFirst,
+                 shown.constData());
+        QVERIFY2(shown.contains("\rLoading  "), shown.constData());
+        QVERIFY(!shown.mid(shown.indexOf("Once")).contains("Compiling"));
+    }
 }
 
 QTEST_GUILESS_MAIN(TestOpenClDevices)

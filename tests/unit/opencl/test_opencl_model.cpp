@@ -133,6 +133,7 @@ private slots:
     void demoModelWritesTheSameText();
     void keptWeightsAreUsed_data();
     void keptWeightsAreUsed();
+    void compilingIsToldWhereItHappens();
 };
 
 void TestOpenClModel::initTestCase() {
@@ -291,6 +292,41 @@ void TestOpenClModel::keptWeightsAreUsed() {
     request.device = "cpu";
     request.split.reset();
     QVERIFY(!start().first);
+}
+
+// With a second device of the same kind, which finds what was compiled for the first.
+void TestOpenClModel::compilingIsToldWhereItHappens() {
+    const QTemporaryDir cache;
+    const QByteArray usual = qgetenv("XDG_CACHE_HOME");
+    qputenv("XDG_CACHE_HOME", cache.path().toUtf8());
+    const auto restore = qScopeGuard([&] { qputenv("XDG_CACHE_HOME", usual); });
+    LoadRequest request = demoRequest("opencl:0,opencl:1");
+    request.split = {3, 3};
+    QStringList devices;
+    LoadProgress last;
+    const auto load = [&] {
+        devices.clear();
+        return loadModel(request,
+                         [&](const LoadProgress& progress) {
+                             last = progress;
+                             if (progress.compilingDevice.empty()) return;
+                             devices += QString::fromStdString(progress.compilingDevice);
+                         },
+                         {});
+    };
+    const auto first = load();
+    QVERIFY2(first.ok(), first.ok() ? "" : first.error().text().c_str());
+    QVERIFY(devices.size() > 3);
+    QCOMPARE(devices.count("opencl:0"), devices.size());
+    QVERIFY(last.compilingDevice.empty());
+    // What is compiled later is no part of the loading.
+    const KvShape other{1, 1, 8, 16, KvPrecision::F32};
+    const auto before = devices;
+    QVERIFY(first.value()->backends.front()->createKvCache(other).ok());
+    QCOMPARE(devices, before);
+
+    QVERIFY(load().ok());
+    QCOMPARE(devices, QStringList());
 }
 
 QTEST_GUILESS_MAIN(TestOpenClModel)
