@@ -18,6 +18,7 @@
 
 #include "engine/backend/device.h"
 #include "engine/backend/precision.h"
+#include "engine/backend/speed_probe.h"
 #include "engine/checkpoint/tensor_catalog.h"
 #include "engine/common/result.h"
 #include "engine/quant/quantized_store.h"
@@ -128,6 +129,9 @@ public:
     virtual Result<void> read(const Buffer& buffer, std::int64_t first, std::span<float> out) = 0;
     virtual Result<void> write(Buffer& buffer, std::int64_t first, std::span<const float> in) = 0;
     virtual Result<void> finish() = 0;
+
+    // For this device, with as many threads as the backend has. Fails with OutOfMemory, Device, Cancelled.
+    virtual Result<std::unique_ptr<SpeedProbe>> createSpeedProbe(const std::stop_token& stop) = 0;
 
     // Sums since the last call, the costliest first; empty for a backend that does not measure or
     // was not created with BackendOptions::profile.

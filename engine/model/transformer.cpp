@@ -366,8 +366,32 @@ std::int64_t Transformer::kvCacheBytes() const {
 }
 
 std::int64_t Transformer::bytesPerToken() const {
+    std::int64_t bytes = 0;
+    for (const std::int64_t part : stageBytesPerToken())
+        bytes += part;
+    return bytes;
+}
+
+std::vector<std::int64_t> Transformer::stageBytesPerToken() const {
+    std::vector<std::int64_t> bytes;
+    for (const Stage& stage : m_impl->stages)
+        bytes.push_back(stage.weights.sizeBytes());
     const Matrix& embedding = *m_impl->stages.front().weights.embedding;
-    return weightBytes() - embedding.sizeBytes() + embedding.sizeBytes() / embedding.rows();
+    bytes.front() -= embedding.sizeBytes() - embedding.sizeBytes() / embedding.rows();
+    return bytes;
+}
+
+Backend& Transformer::stageBackend(std::size_t index) const {
+    return *m_impl->stages[index].weights.backend;
+}
+
+std::int64_t Transformer::multiplyAdds(std::int64_t keys) const {
+    const LlamaConfig& config = m_impl->config;
+    const std::int64_t width = config.headCount * config.headDim;
+    const std::int64_t kvWidth = config.kvHeadCount * config.headDim;
+    const std::int64_t matrices =
+        config.dim * (2 * width + 2 * kvWidth) + 3 * config.dim * config.ffnDim;
+    return config.layerCount * (matrices + 2 * width * keys);
 }
 
 }  // namespace qllama

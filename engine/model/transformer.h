@@ -70,6 +70,12 @@ public:
     [[nodiscard]] std::int64_t kvCacheBytes() const;  // when full
     // Weight bytes that one decode step reads (all matrices but the embedding, of which one row).
     [[nodiscard]] std::int64_t bytesPerToken() const;
+    // The part of them that each stage's device reads, and that device.
+    [[nodiscard]] std::vector<std::int64_t> stageBytesPerToken() const;
+    [[nodiscard]] Backend& stageBackend(std::size_t index) const;
+    // Of one position in the layers' matrices and in attention with `keys` positions; the output head,
+    // which prefill needs for the last position alone, is not counted.
+    [[nodiscard]] std::int64_t multiplyAdds(std::int64_t keys) const;
 
 private:
     struct Impl;

@@ -4,8 +4,8 @@
 #include <chrono>
 #include <vector>
 
-#include "engine/backend/cpu/bandwidth_probe.h"
 #include "engine/sampling/sampler.h"
+#include "engine/session/model_speed_probe.h"
 
 namespace qllama {
 namespace {
@@ -67,7 +67,7 @@ Result<BenchmarkReport> benchmark(LoadedModel& model, const BenchmarkOptions& op
                                   const std::function<void(int)>& progress, std::stop_token stop) {
     Transformer& transformer = *model.transformer;
     QLLAMA_CHECK(checkFits(transformer, options));
-    QLLAMA_TRY(auto probe, cpu::BandwidthProbe::create(model.info.threadCount, stop));
+    QLLAMA_TRY(ModelSpeedProbe probe, ModelSpeedProbe::create(model, stop));
     const std::int64_t vocabulary = transformer.config().vocabularySize;
     const auto prompt = options.promptText.empty() ? randomTokens(options.promptTokens, vocabulary)
                                                    : model.tokenizer->encode(options.promptText);
@@ -82,22 +82,36 @@ Result<BenchmarkReport> benchmark(LoadedModel& model, const BenchmarkOptions& op
     std::vector<double> prefill;
     std::vector<double> decode;
     std::vector<double> bandwidth;
+    std::vector<double> fractions;
+    std::vector<double> peak;
+    const std::int64_t meanDepth = start + options.generatedTokens / 2;
+    const std::int64_t bytesPerToken =
+        transformer.bytesPerToken() +
+        transformer.kvCacheBytes() / transformer.contextLength() * meanDepth;
     // The first round only warms up: it brings the pages in and is not counted.
     for (int repetition = -1; repetition < options.repetitions; ++repetition) {
-        QLLAMA_TRY(const double read, probe->measureGbPerSecond(stop));
-        bandwidth.push_back(read);
         if (!prompt.empty()) {
+            QLLAMA_TRY(const auto multiplyAdds, probe.measureMultiplyAdds(stop));
+            if (multiplyAdds) peak.push_back(*multiplyAdds);
             QLLAMA_TRY(const double speed, measurePrefill(transformer, prompt, stop));
             prefill.push_back(speed);
         }
         if (options.depth > 0) transformer.truncate(0);
         if (!past.empty()) QLLAMA_CHECK(transformer.forward(past, {}, stop));
+        // Other programs, and on rented machines neighbours, take bandwidth as they please: it is
+        // measured right before and after, and compared repetition by repetition.
+        QLLAMA_TRY(const double before, probe.measureGbPerSecond(stop));
         QLLAMA_TRY(const double ms, measureDecode(transformer, start, generated, stop));
+        QLLAMA_TRY(const double after, probe.measureGbPerSecond(stop));
         decode.push_back(ms);
+        bandwidth.push_back((before + after) / 2);
+        fractions.push_back(static_cast<double>(bytesPerToken) / 1e6 / ms / bandwidth.back());
         if (repetition < 0) {
             prefill.clear();
             decode.clear();
             bandwidth.clear();
+            fractions.clear();
+            peak.clear();
         } else if (progress) {
             progress(repetition + 1);
         }
@@ -105,16 +119,19 @@ Result<BenchmarkReport> benchmark(LoadedModel& model, const BenchmarkOptions& op
     transformer.truncate(0);
 
     BenchmarkReport report;
+    if (!peak.empty()) {
+        // A position attends to half of the prompt on average.
+        const std::int64_t each = transformer.multiplyAdds(std::ssize(prompt) / 2);
+        report.gigaMultiplyAdds = spreadOf(prefill).median * static_cast<double>(each) / 1e9;
+        report.peakGigaMultiplyAdds = spreadOf(peak).median;
+    }
     report.options = options;
     report.promptTokens = static_cast<std::int64_t>(prompt.size());
     if (!prefill.empty()) report.promptTokensPerSecond = spreadOf(prefill);
     report.msPerToken = spreadOf(decode);
-    const std::int64_t meanDepth = start + options.generatedTokens / 2;
-    report.bytesPerToken = transformer.bytesPerToken() +
-                           transformer.kvCacheBytes() / transformer.contextLength() * meanDepth;
+    report.bytesPerToken = bytesPerToken;
     report.bandwidthGbPerSecond = spreadOf(bandwidth).median;
-    report.fractionOfBandwidth = static_cast<double>(report.bytesPerToken) / 1e6 /
-                                 report.msPerToken.median / report.bandwidthGbPerSecond;
+    report.fractionOfBandwidth = spreadOf(fractions).median;
     return report;
 }
 

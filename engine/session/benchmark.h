@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -31,13 +32,19 @@ struct BenchmarkReport {
     std::int64_t promptTokens = 0;
     Spread promptTokensPerSecond;  // zero when not measured
     Spread msPerToken;
-    std::int64_t bytesPerToken = 0;   // weights, and keys and values at the mean depth
-    double bandwidthGbPerSecond = 0;  // median of a probe before each repetition
-    double fractionOfBandwidth = 0;   // bytesPerToken / msPerToken.median / bandwidth
+    std::int64_t bytesPerToken = 0;  // weights, and keys and values at the mean depth
+    double bandwidthGbPerSecond =
+        0;  // median over the repetitions, each with a probe before and after
+    double fractionOfBandwidth = 0;  // median of bytesPerToken / ms / bandwidth of each repetition
+    // Of the prompt, and what the processor could do at best: 10^9 a second. Empty where that is not
+    // known, or no prompt was measured.
+    std::optional<double> gigaMultiplyAdds;
+    std::optional<double> peakGigaMultiplyAdds;  // median of a probe before each repetition
 };
 
-// Random tokens from a fixed seed, unless there is a prompt text. Leaves the context empty. `progress` gets the number of
-// repetitions done. Fails when prompt or depth do not fit the context, and with Cancelled.
+// Random tokens from a fixed seed, unless there is a prompt text. Leaves the context empty. `progress`
+// gets the number of repetitions done. Bandwidth and peak are those of the model's devices, not of the
+// host. Fails when prompt or depth do not fit the context, and with Cancelled.
 Result<BenchmarkReport> benchmark(LoadedModel& model, const BenchmarkOptions& options,
                                   const std::function<void(int)>& progress, std::stop_token stop);
 

@@ -41,6 +41,11 @@ std::string jsonLine(const Measured& measured) {
         .add("bytes_per_token", report.bytesPerToken)
         .add("bandwidth_gb_per_s", report.bandwidthGbPerSecond)
         .add("fraction_of_bandwidth", report.fractionOfBandwidth);
+    if (report.peakGigaMultiplyAdds) {
+        object.add("prompt_giga_multiply_adds_per_s", *report.gigaMultiplyAdds)
+            .add("peak_giga_multiply_adds_per_s", *report.peakGigaMultiplyAdds)
+            .add("fraction_of_peak", *report.gigaMultiplyAdds / *report.peakGigaMultiplyAdds);
+    }
     return object.text() + "\n";
 }
 
@@ -64,6 +69,12 @@ std::string plainText(const Measured& measured) {
                                 " MB a token, " + number(readGbPerSecond, 1) + " GB/s"});
     rows.push_back({"Bandwidth", number(report.bandwidthGbPerSecond, 1) + " GB/s measured, " +
                                      number(report.fractionOfBandwidth * 100, 1) + " % used"});
+    if (report.peakGigaMultiplyAdds)
+        rows.push_back(
+            {"Arithmetic",
+             number(*report.peakGigaMultiplyAdds, 1) + " GMAC/s measured, " +
+                 number(*report.gigaMultiplyAdds / *report.peakGigaMultiplyAdds * 100, 1) +
+                 " % used by the prompt"});
     return textTable(rows);
 }
 

@@ -67,13 +67,12 @@ void EngineController::unload() {
     announceState();
 }
 
-void EngineController::measureBandwidth(int threadCount) {
+void EngineController::measureBandwidth() {
     m_measurement.request_stop();
     m_measurement = {};
-    QMetaObject::invokeMethod(m_worker,
-                              [worker = m_worker, threadCount, stop = m_measurement.get_token()] {
-                                  worker->measureBandwidth(threadCount, stop);
-                              });
+    QMetaObject::invokeMethod(m_worker, [worker = m_worker, stop = m_measurement.get_token()] {
+        worker->measureBandwidth(stop);
+    });
 }
 
 // The final signals: always passed on, and they change the state when the request is the running

@@ -38,7 +38,7 @@ public:
 
     // Of the host's memory. Whatever is asked for meanwhile goes first: the measurement is then
     // cancelled.
-    void measureBandwidth(int threadCount);
+    void measureBandwidth();
 
 signals:
     void stateChanged(qllama::EngineController::State state);
@@ -60,7 +60,7 @@ signals:
     void generationFailed(quint64 id, const qllama::Error& error);
 
     // One of them for each measureBandwidth(). 0 GB/s: it could not be measured.
-    void bandwidthMeasured(double gbPerSecond, int threadCount);
+    void bandwidthMeasured(double gbPerSecond);
     void bandwidthCancelled();
 
 private:

@@ -122,13 +122,12 @@ void EngineWorker::unload() {
     emit modelUnloaded();
 }
 
-void EngineWorker::measureBandwidth(int threadCount, std::stop_token stop) {
-    const auto measured =
-        guarded<double>([&] { return m_engine->measureBandwidth(threadCount, stop); });
+void EngineWorker::measureBandwidth(std::stop_token stop) {
+    const auto measured = guarded<double>([&] { return m_engine->measureBandwidth(stop); });
     if (!measured.ok() && measured.error().code == ErrorCode::Cancelled)
         emit bandwidthCancelled();
     else
-        emit bandwidthMeasured(measured.ok() ? measured.value() : 0, threadCount);
+        emit bandwidthMeasured(measured.ok() ? measured.value() : 0);
 }
 
 }  // namespace qllama

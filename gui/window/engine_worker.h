@@ -25,7 +25,7 @@ public slots:
     void load(const qllama::LoadRequest& request, std::stop_token stop);
     void generate(const qllama::GenerationRequest& request, std::stop_token stop);
     void unload();
-    void measureBandwidth(int threadCount, std::stop_token stop);
+    void measureBandwidth(std::stop_token stop);
 
 signals:
     // Where the layers are about to go; more than once when a device holds less than it said.
@@ -47,7 +47,7 @@ signals:
     void generationFailed(quint64 id, const qllama::Error& error);
 
     // One of them follows each measureBandwidth(). 0 GB/s: it could not be measured.
-    void bandwidthMeasured(double gbPerSecond, int threadCount);
+    void bandwidthMeasured(double gbPerSecond);
     void bandwidthCancelled();
 
 private:

@@ -1,6 +1,6 @@
 #include "gui/window/session_engine.h"
 
-#include "engine/backend/cpu/bandwidth_probe.h"
+#include "engine/session/model_speed_probe.h"
 
 namespace qllama {
 namespace {
@@ -38,9 +38,10 @@ Result<GenerationResult> SessionEngine::generate(const GenerationRequest& reques
     return m_session->generate(request, sink, stop);
 }
 
-Result<double> SessionEngine::measureBandwidth(int threadCount, std::stop_token stop) {
-    QLLAMA_TRY(auto probe, cpu::BandwidthProbe::create(threadCount, stop));
-    return probe->measureGbPerSecond(stop);
+Result<double> SessionEngine::measureBandwidth(std::stop_token stop) {
+    if (!m_session) return Error{ErrorCode::InvalidRequest, "No model is loaded.", {}};
+    QLLAMA_TRY(ModelSpeedProbe probe, ModelSpeedProbe::create(m_session->model(), stop));
+    return probe.measureGbPerSecond(stop);
 }
 
 }  // namespace qllama

@@ -19,7 +19,7 @@ public:
     void unload() override { m_session.reset(); }
     [[nodiscard]] bool hasModel() const override { return m_session != nullptr; }
 
-    Result<double> measureBandwidth(int threadCount, std::stop_token stop) override;
+    Result<double> measureBandwidth(std::stop_token stop) override;
 
 private:
     std::unique_ptr<GenerationSession> m_session;

@@ -52,6 +52,16 @@ QString percentText(double percent) {
     return SpeedView::tr("%1 %").arg(number(percent, 0));
 }
 
+// Devices, their shares and threads: all that the bandwidth depends on.
+QString placementKey(const ModelInfo& model) {
+    QString key =
+        QString::fromStdString(model.device.id) + u' ' + QString::number(model.threadCount);
+    for (const StagePlacement& stage : model.placement.stages)
+        key += u' ' + QString::fromStdString(stage.device.id) + u':' +
+               QString::number(stage.layerCount);
+    return key;
+}
+
 QString promptCaption(const QString& percent, const QString& time) {
     return SpeedView::tr("Prompt: %1 %, %2 left").arg(percent, time);
 }
@@ -95,13 +105,13 @@ void SpeedView::setupTiles() {
     m_bytes = new FigureTile(tr("Memory read"),
                              tr("Weights, keys and values read for the tokens, a second"),
                              bytesText(88.8), this);
-    m_share = new FigureTile(tr("Of its bandwidth"), tr("The machine's memory is not measured yet"),
+    m_share = new FigureTile(tr("Of its bandwidth"), tr("The memory is not measured yet"),
                              percentText(888), this);
     m_measure = new QToolButton(this);
     m_measure->setObjectName(QStringLiteral("measureBandwidth"));
     m_measure->setIcon(symbolicIcon(QStringLiteral("measure")));
     m_measure->setAutoRaise(true);
-    m_measure->setToolTip(tr("Measure the memory bandwidth of this machine again"));
+    m_measure->setToolTip(tr("Measure the memory bandwidth again"));
     m_measure->setAccessibleName(tr("Measure memory bandwidth"));
     m_measure->setEnabled(false);  // until there is a model, which says with how many threads
     connect(m_measure, &QToolButton::clicked, this, &SpeedView::measureBandwidth);
@@ -178,23 +188,19 @@ void SpeedView::connectTokens() {
         showWhetherMeasurable();
         measureIfUnknown();
     });
-    connect(
-        &m_engine, &EngineController::bandwidthMeasured, this,
-        [this](double gbPerSecond, int threadCount) {
-            m_bandwidthGbPerSecond = gbPerSecond;
-            m_measuredThreads = threadCount;
-            m_measuring = false;
-            showWhetherMeasurable();
-            m_share->setToolTip(
-                gbPerSecond > 0
-                    ? tr("<p>Share of the memory bandwidth of this machine, measured at %1 GB/s "
-                         "with %n thread(s). More than 100 %: the processor's caches hold part "
-                         "of the model.</p>",
-                         nullptr, threadCount)
-                          .arg(number(gbPerSecond, 1))
-                    : tr("The memory bandwidth of this machine could not be measured"));
-            schedule();
-        });
+    connect(&m_engine, &EngineController::bandwidthMeasured, this, [this](double gbPerSecond) {
+        m_bandwidthGbPerSecond = gbPerSecond;
+        m_measuredFor = m_measuringFor;
+        m_measuring = false;
+        showWhetherMeasurable();
+        m_share->setToolTip(
+            gbPerSecond > 0
+                ? tr("<p>Share of the bandwidth of the memory that the model lies in, measured "
+                     "at %1 GB/s. More than 100 %: caches hold part of the model.</p>")
+                      .arg(number(gbPerSecond, 1))
+                : tr("The memory bandwidth could not be measured"));
+        schedule();
+    });
 }
 
 void SpeedView::resetRun() {
@@ -214,20 +220,19 @@ void SpeedView::measureBandwidth() {
     const auto& model = m_engine.model();
     if (!model) return;
     m_measuring = true;
+    m_measuringFor = placementKey(*model);
     showWhetherMeasurable();
-    m_engine.measureBandwidth(model->threadCount);
+    m_engine.measureBandwidth();
 }
 
 void SpeedView::showWhetherMeasurable() {
     m_measure->setEnabled(m_engine.model() && !m_measuring);
 }
 
-// Only for a model on the processor, and only when somebody looks and nothing runs: it takes a moment
-// of all cores.
+// Only when somebody looks and nothing runs: it takes a moment of all of a device.
 void SpeedView::measureIfUnknown() {
     const auto& model = m_engine.model();
-    if (!isVisible() || !model || model->device.id != "cpu") return;
-    if (m_measuredThreads == model->threadCount || m_measuring) return;
+    if (!isVisible() || !model || m_measuring || m_measuredFor == placementKey(*model)) return;
     if (m_engine.state() == EngineController::State::Ready) measureBandwidth();
 }
 
@@ -284,7 +289,8 @@ void SpeedView::showBytes(const SpeedFigures& figures) {
     const double gbPerSecond = figures.bytesPerSecond / kGiga;
     m_bytes->setValue(gbPerSecond > 0 ? bytesText(gbPerSecond) : QString());
     const auto& model = m_engine.model();
-    const bool comparable = model && model->device.id == "cpu" && m_bandwidthGbPerSecond > 0;
+    const bool comparable =
+        model && m_measuredFor == placementKey(*model) && m_bandwidthGbPerSecond > 0;
     m_share->setCaption(comparable ? tr("Of %1 GB/s").arg(number(m_bandwidthGbPerSecond, 1))
                                    : tr("Of its bandwidth"));
     m_share->setValue(comparable && gbPerSecond > 0

@@ -47,8 +47,9 @@ private:
 
     EngineController& m_engine;
     SpeedHistory m_history;
-    double m_bandwidthGbPerSecond = 0;  // of the host's memory; 0: not measured
-    int m_measuredThreads = -1;         // with how many; -1: not measured
+    double m_bandwidthGbPerSecond = 0;  // 0: not measured
+    QString m_measuredFor;              // what placementKey() says of the model it was measured for
+    QString m_measuringFor;
     bool m_measuring = false;
     QElapsedTimer m_promptClock;
     QTimer m_pause;  // runs for a moment after each redraw

@@ -23,8 +23,8 @@ public:
     virtual void unload() = 0;
     [[nodiscard]] virtual bool hasModel() const = 0;
 
-    // The host's memory-read bandwidth in GB/s (10^9) with so many threads. Takes a moment.
-    virtual Result<double> measureBandwidth(int threadCount, std::stop_token stop) = 0;
+    // How fast the devices of the model can read its weights, in GB/s (10^9). Takes a moment.
+    virtual Result<double> measureBandwidth(std::stop_token stop) = 0;
 };
 
 }  // namespace qllama

@@ -36,16 +36,6 @@
     </message>
 </context>
 <context>
-    <name>qllama::SpeedView</name>
-    <message numerus="yes">
-        <source>&lt;p&gt;Share of the memory bandwidth of this machine, measured at %1 GB/s with %n thread(s). More than 100 %: the processor&apos;s caches hold part of the model.&lt;/p&gt;</source>
-        <translation>
-            <numerusform>&lt;p&gt;Share of the memory bandwidth of this machine, measured at %1 GB/s with %n thread. More than 100 %: the processor&apos;s caches hold part of the model.&lt;/p&gt;</numerusform>
-            <numerusform>&lt;p&gt;Share of the memory bandwidth of this machine, measured at %1 GB/s with %n threads. More than 100 %: the processor&apos;s caches hold part of the model.&lt;/p&gt;</numerusform>
-        </translation>
-    </message>
-</context>
-<context>
     <name>qllama::StatusStrip</name>
     <message numerus="yes">
         <source>%n token(s)</source>

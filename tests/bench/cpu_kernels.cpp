@@ -1,6 +1,7 @@
 // Google Benchmark of the CPU's matrix products, one for each matrix shape of the 7B and the 1.1B
 // model, in every precision: decode (1 token) as bytes of weights a second, to be held against
-// read_memory, and prefill (512 tokens) as multiply-adds a second, to be held against the peaks.
+// read_memory, and prefill (512 tokens) as multiply-adds a second, to be held against peak/f32 (f32, f16
+// and bf16) or peak/q8 (q8 and q4).
 //   build/release/bench_cpu_kernels --benchmark_filter=1.1b.*/q4
 #include <benchmark/benchmark.h>
 
@@ -8,7 +9,7 @@
 #include <map>
 #include <string>
 
-#include "engine/backend/cpu/bandwidth_probe.h"
+#include "engine/backend/cpu/cpu_speed_probe.h"
 #include "engine/common/thread_pool.h"
 #include "tests/support/backends.h"
 
@@ -72,15 +73,30 @@ void product(benchmark::State& state, const Shape& shape, const char* precision,
 }
 
 void readMemory(benchmark::State& state) {
-    const auto probe = std::move(cpu::BandwidthProbe::create(physicalCoreCount())).value();
+    const auto probe = std::move(cpu::CpuSpeedProbe::create(physicalCoreCount())).value();
     double best = 0;
     for (auto _ : state)
-        best = std::max(best, probe->measureGbPerSecond().value());
+        best = std::max(best, probe->measureGbPerSecond({}).value());
     state.counters["read"] = best * 1e9;
+}
+
+void multiplyInRegisters(benchmark::State& state, Precision precision) {
+    const auto probe = std::move(cpu::CpuSpeedProbe::create(physicalCoreCount())).value();
+    double best = 0;
+    for (auto _ : state)
+        best = std::max(best, probe->measureMultiplyAdds(precision, {}).value().value_or(0));
+    state.counters["multiply_adds"] = best * 1e9;
 }
 
 void registerAll() {
     benchmark::RegisterBenchmark("read_memory", readMemory)->Iterations(5)->UseRealTime();
+    for (const char* precision : {"f32", "q8"})
+        benchmark::RegisterBenchmark((std::string("peak/") + precision).c_str(),
+                                     [precision](benchmark::State& state) {
+                                         multiplyInRegisters(state, *precisionFromKey(precision));
+                                     })
+            ->Iterations(5)
+            ->UseRealTime();
     for (const Shape& shape : kShapes)
         for (const char* precision : kPrecisions)
             for (const std::int64_t n : {1, 512})

@@ -79,7 +79,7 @@ public:
     }
     void unload() override { m_loaded = false; }
     [[nodiscard]] bool hasModel() const override { return m_loaded; }
-    Result<double> measureBandwidth(int, std::stop_token stop) override {
+    Result<double> measureBandwidth(std::stop_token stop) override {
         if (m_script->measure) return m_script->measure(stop);
         return m_script->bandwidthGbPerSecond;
     }

@@ -278,7 +278,7 @@ private slots:
         QSignalSpy cancelled(controller.get(), &EngineController::bandwidthCancelled);
         QSignalSpy measured(controller.get(), &EngineController::bandwidthMeasured);
         QSignalSpy finished(controller.get(), &EngineController::generationFinished);
-        controller->measureBandwidth(1);
+        controller->measureBandwidth();
         reached.acquire();
         if (forWhat == 0) controller->generate({});
         if (forWhat == 1) controller->load(requestFor("n"));

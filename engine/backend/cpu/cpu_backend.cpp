@@ -9,6 +9,7 @@
 #include "engine/backend/cpu/cpu_attention.h"
 #include "engine/backend/cpu/cpu_matrix.h"
 #include "engine/backend/cpu/cpu_memory.h"
+#include "engine/backend/cpu/cpu_speed_probe.h"
 #include "engine/backend/cpu/kernels/elementwise_kernels.h"
 #include "engine/backend/cpu/row_schedule.h"
 #include "engine/backend/cpu/weight_loading.h"
@@ -135,6 +136,11 @@ public:
     }
 
     Result<void> finish() override { return {}; }
+
+    Result<std::unique_ptr<SpeedProbe>> createSpeedProbe(const std::stop_token& stop) override {
+        QLLAMA_TRY(auto probe, CpuSpeedProbe::create(m_pool.threadCount(), stop));
+        return std::unique_ptr<SpeedProbe>(std::move(probe));
+    }
 
 private:
     // One row is done faster than the others could be woken.

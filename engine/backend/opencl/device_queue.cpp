@@ -262,6 +262,10 @@ double DeviceQueue::time(const std::function<void()>& work) {
     return ms;
 }
 
+std::int64_t DeviceQueue::cacheBytes() const {
+    return static_cast<std::int64_t>(m_device.getInfo<CL_DEVICE_GLOBAL_MEM_CACHE_SIZE>());
+}
+
 std::string DeviceQueue::exactDivision() const {
     const auto abilities = m_device.getInfo<CL_DEVICE_SINGLE_FP_CONFIG>();
     return (abilities & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0

@@ -62,6 +62,7 @@ public:
     [[nodiscard]] std::int64_t groupMultiple() const { return m_groupMultiple; }
     [[nodiscard]] std::int64_t computeUnits() const { return m_info.computeUnits; }
     [[nodiscard]] int vectorLanes() const { return m_vectorLanes; }
+    [[nodiscard]] std::int64_t cacheBytes() const;  // of global memory; 0 if the device has none
     // For compiling kernels whose divisions must round correctly, where the device can.
     [[nodiscard]] std::string exactDivision() const;
 

@@ -6,6 +6,7 @@
 #include "engine/backend/opencl/attention_kernels.h"
 #include "engine/backend/opencl/elementwise_kernels.h"
 #include "engine/backend/opencl/matrix_kernels.h"
+#include "engine/backend/opencl/opencl_speed_probe.h"
 #include "engine/backend/opencl/tuning.h"
 
 namespace qllama::opencl {
@@ -137,6 +138,11 @@ public:
     Result<void> finish() override {
         m_queue.finish();
         return m_queue.takeFailure();
+    }
+
+    Result<std::unique_ptr<SpeedProbe>> createSpeedProbe(const std::stop_token& stop) override {
+        QLLAMA_TRY(auto probe, OpenClSpeedProbe::create(m_queue, m_options.probeBytes, stop));
+        return std::unique_ptr<SpeedProbe>(std::move(probe));
     }
 
     std::vector<KernelTiming> takeProfile() override { return m_queue.takeProfile(); }

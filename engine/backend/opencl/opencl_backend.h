@@ -33,6 +33,8 @@ struct OpenClOptions {
     std::optional<std::size_t> plan = {};
     // Weights of a matrix from which on tune() measures: below, starting a kernel is most of its time.
     std::int64_t tunedWeights = std::int64_t{1} << 20;
+    // That createSpeedProbe() reads: far more than the caches hold.
+    std::int64_t probeBytes = std::int64_t{512} << 20;
 };
 
 // Compiles the kernels or finds them in the cache. Fails with Device.

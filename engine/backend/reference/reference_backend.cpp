@@ -232,6 +232,10 @@ public:
 
     Result<void> finish() override { return {}; }
 
+    Result<std::unique_ptr<SpeedProbe>> createSpeedProbe(const std::stop_token&) override {
+        return Error{ErrorCode::Unsupported, "The reference backend is not made for speed.", {}};
+    }
+
 private:
     static void attendOne(const float* query, const ReferenceKvCache& kv, std::int64_t layer,
                           std::int64_t kvHead, std::int64_t keyCount, float* out) {

@@ -78,6 +78,15 @@ std::vector<float> elementwise(Backend& backend) {
     return readAll(backend, *h, 2 * kWidth);
 }
 
+void checkSpeedProbe(Backend& backend) {
+    const auto probe = backend.createSpeedProbe({});
+    const auto measured = probe.ok() ? probe.value()->measureGbPerSecond({}) : probe.error();
+    if (measured.ok() && measured.value() > 0) return;
+    std::fprintf(stderr, "reading memory: %s\n",
+                 measured.ok() ? "no time passed" : measured.error().text().c_str());
+    ++failures;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -88,7 +97,8 @@ int main(int argc, char** argv) {
         for (std::size_t plan = 0; plan < kMostPlans; ++plan) {
             if (!only.empty() && only != (form == opencl::FormChoice::Cpu ? "cpu" : "gpu"))
                 continue;
-            auto backend = opencl::createOpenClBackend("opencl:0", {.form = form, .plan = plan});
+            auto backend = opencl::createOpenClBackend(
+                "opencl:0", {.form = form, .plan = plan, .probeBytes = 40'000});
             if (!backend.ok()) {
                 std::fprintf(stderr, "%s\n", backend.error().text().c_str());
                 return 1;
@@ -101,6 +111,7 @@ int main(int argc, char** argv) {
             }
             checkMatmul(device, *reference, {DType::F16, DType::BF16, DType::F32});
             checkAttention(device, *reference);
+            checkSpeedProbe(device);
             expectClose("elementwise", elementwise(device), elementwise(*reference), 64.0F * kUnit);
         }
     return failures == 0 ? 0 : 1;

@@ -1,16 +1,18 @@
-// The bandwidth probe: reads every word, gives a figure, and can be stopped.
+// The probe of the processor's limits: reads every word, counts what it multiplies, gives figures, and
+// can be stopped.
 #include <QTest>
 #include <array>
 #include <numeric>
 #include <span>
 
-#include "engine/backend/cpu/bandwidth_probe.h"
 #include "engine/backend/cpu/cpu_backend.h"
+#include "engine/backend/cpu/cpu_speed_probe.h"
+#include "engine/backend/cpu/kernels/arithmetic_kernels.h"
 #include "engine/backend/cpu/kernels/bandwidth_kernels.h"
 
 using namespace qllama;
 
-class TestBandwidthProbe : public QObject {
+class TestSpeedProbe : public QObject {
     Q_OBJECT
 
 private slots:
@@ -28,19 +30,37 @@ private slots:
         }
         QVERIFY(forceCpuTarget(targets.front()).ok());
     }
+    void everyTargetCountsWhatItMultiplies() {
+        const auto targets = cpu::simdTargetsFound();
+        for (const std::string& target : targets) {
+            QVERIFY(forceCpuTarget(target).ok());
+            for (const auto arithmetic : {cpu::Arithmetic::F32, cpu::Arithmetic::Int8}) {
+                const std::int64_t once = cpu::multiplyAdd(arithmetic, 1);
+                QVERIFY(once > 0);
+                QCOMPARE(cpu::multiplyAdd(arithmetic, 1000), once * 1000);
+            }
+        }
+        QVERIFY(forceCpuTarget(targets.front()).ok());
+    }
     void measuresUnlessItIsStopped() {
         std::stop_source stop;
-        const auto probe = cpu::BandwidthProbe::create(2, stop.get_token());
+        const auto probe = cpu::CpuSpeedProbe::create(2, stop.get_token());
         QVERIFY(probe.ok());
         const auto measured = probe.value()->measureGbPerSecond(stop.get_token());
         QVERIFY(measured.ok() && measured.value() > 0);
+        for (const Precision precision : {Precision::F16, Precision::Q8}) {
+            const auto peak = probe.value()->measureMultiplyAdds(precision, stop.get_token());
+            QVERIFY(peak.ok() && peak.value() && *peak.value() > 0);
+        }
         stop.request_stop();
+        const auto noPeak = probe.value()->measureMultiplyAdds(Precision::F16, stop.get_token());
+        QVERIFY(!noPeak.ok() && noPeak.error().code == ErrorCode::Cancelled);
         const auto stopped = probe.value()->measureGbPerSecond(stop.get_token());
         QVERIFY(!stopped.ok() && stopped.error().code == ErrorCode::Cancelled);
-        const auto notMade = cpu::BandwidthProbe::create(2, stop.get_token());
+        const auto notMade = cpu::CpuSpeedProbe::create(2, stop.get_token());
         QVERIFY(!notMade.ok() && notMade.error().code == ErrorCode::Cancelled);
     }
 };
 
-QTEST_APPLESS_MAIN(TestBandwidthProbe)
-#include "test_bandwidth_probe.moc"
+QTEST_APPLESS_MAIN(TestSpeedProbe)
+#include "test_speed_probe.moc"

@@ -1,10 +1,11 @@
-#include "engine/backend/cpu/bandwidth_probe.h"
+#include "engine/backend/cpu/cpu_speed_probe.h"
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <vector>
 
+#include "engine/backend/cpu/kernels/arithmetic_kernels.h"
 #include "engine/backend/cpu/kernels/bandwidth_kernels.h"
 
 namespace qllama::cpu {
@@ -14,17 +15,24 @@ constexpr std::int64_t kBufferBytes = std::int64_t{512} << 20;
 constexpr std::int64_t kGranuleBytes = 8 * 256;  // what every stream count divides
 constexpr std::int64_t kWordsBetweenPolls = std::int64_t{1} << 19;  // 4 MiB
 
+constexpr int kArithmeticPasses = 5;
+constexpr std::int64_t kArithmeticRounds = 200'000;  // some milliseconds
+
+double secondsSince(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 std::int64_t partBytes(int threads) {
     return kBufferBytes / threads / kGranuleBytes * kGranuleBytes;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<BandwidthProbe>> BandwidthProbe::create(int threadCount,
-                                                               const std::stop_token& stop) {
+Result<std::unique_ptr<CpuSpeedProbe>> CpuSpeedProbe::create(int threadCount,
+                                                             const std::stop_token& stop) {
     if (stop.stop_requested()) return cancelledError();
     QLLAMA_TRY(auto memory, HostMemory::allocate(kBufferBytes, true, "the bandwidth measurement"));
-    std::unique_ptr<BandwidthProbe> probe(new BandwidthProbe(threadCount, std::move(memory)));
+    std::unique_ptr<CpuSpeedProbe> probe(new CpuSpeedProbe(threadCount, std::move(memory)));
     // Distinct contents: identical pages may be merged by a hypervisor and then read from cache.
     const std::int64_t part = partBytes(threadCount);
     probe->m_pool.run([&](int worker) {
@@ -40,7 +48,7 @@ Result<std::unique_ptr<BandwidthProbe>> BandwidthProbe::create(int threadCount,
     return probe;
 }
 
-Result<double> BandwidthProbe::measureGbPerSecond(const std::stop_token& stop) {
+Result<double> CpuSpeedProbe::measureGbPerSecond(const std::stop_token& stop) {
     const std::int64_t part = partBytes(m_pool.threadCount());
     double best = 0;
     for (const int streams : {1, 2, 4, 8}) {
@@ -50,12 +58,25 @@ Result<double> BandwidthProbe::measureGbPerSecond(const std::stop_token& stop) {
         m_pool.run([&](int worker) {
             sum += readStreams(m_memory->data() + worker * part, part, streams);
         });
-        const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-        m_checksum ^= sum;  // keeps the reads from being removed
         const auto bytes = static_cast<double>(part) * m_pool.threadCount();
-        best = std::max(best, bytes / elapsed.count() / 1e9);
+        best = std::max(best, bytes / secondsSince(start) / 1e9);
+        m_checksum ^= sum;  // keeps the reads from being removed
     }
     return best;
+}
+
+Result<std::optional<double>> CpuSpeedProbe::measureMultiplyAdds(Precision precision,
+                                                                 const std::stop_token& stop) {
+    const Arithmetic arithmetic = quantFormat(precision) ? Arithmetic::Int8 : Arithmetic::F32;
+    double best = 0;
+    for (int pass = 0; pass < kArithmeticPasses; ++pass) {
+        if (stop.stop_requested()) return cancelledError();
+        std::atomic<std::int64_t> count{0};
+        const auto start = std::chrono::steady_clock::now();
+        m_pool.run([&](int) { count += multiplyAdd(arithmetic, kArithmeticRounds); });
+        best = std::max(best, static_cast<double>(count) / secondsSince(start) / 1e9);
+    }
+    return std::optional<double>(best);
 }
 
 }  // namespace qllama::cpu
