@@ -1,6 +1,7 @@
 #include "engine/backend/opencl/discovery.h"
 
 #include <cstdio>
+#include <mutex>
 
 #include "engine/backend/opencl/icd_files.h"
 #include "engine/backend/opencl/status.h"
@@ -140,6 +141,10 @@ bool isRemote(const std::string& deviceVersion) {
 }
 
 Discovery discover() {
+    // The window looks for devices while a model is being loaded on one of them, and not every driver
+    // gets through being started by two threads at once (PoCL 3.1 does not).
+    static std::mutex oneAtATime;
+    const std::scoped_lock lock(oneAtATime);
     Discovery found;
     std::vector<cl::Platform> platforms;
     cl_int loaderStatus = CL_SUCCESS;

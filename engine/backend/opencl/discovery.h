@@ -20,7 +20,7 @@ struct Discovery {
     std::vector<std::string> notes;  // what is missing and how to get it
 };
 
-// Never fails: what a driver refuses to say becomes a note, and its devices are left out.
+// From any thread. Never fails: what a driver refuses to say becomes a note, and its devices are left out.
 Discovery discover();
 
 // What CL_DEVICE_VERSION says: whether it is OpenCL 1.2 or later, which kernels and host code need, and

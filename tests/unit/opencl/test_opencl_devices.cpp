@@ -1,16 +1,25 @@
 // What the program says about OpenCL where drivers are missing, broken or without devices. The loader
 // reads its configuration once, so each case is a process of its own.
+#include <sys/wait.h>
+#include <unistd.h>
 #include <QJsonArray>
 #include <QJsonDocument>
 #include <QJsonObject>
 #include <QProcess>
 #include <QTemporaryDir>
 #include <QtTest>
+#include <atomic>
+#include <barrier>
+#include <thread>
+#include <vector>
+
+#include "engine/backend/device.h"
 
 class TestOpenClDevices : public QObject {
     Q_OBJECT
 
 private slots:
+    void severalThreadsMayLookAtOnce();
     void devicesAreDescribed();
     void withoutDriversTheProcessorRemains();
     void brokenDriversAreNamed_data();
@@ -42,6 +51,33 @@ QJsonObject TestOpenClDevices::listDevices(const QString& vendors) {
         program.exitCode() != 0)
         return {};
     return QJsonDocument::fromJson(program.readAllStandardOutput()).object();
+}
+
+// In processes whose drivers nobody has started yet. (Of twenty some crash without a lock.)
+void TestOpenClDevices::severalThreadsMayLookAtOnce() {
+    constexpr int kProcesses = 20;
+    constexpr int kThreads = 4;
+    for (int process = 0; process < kProcesses; ++process) {
+        const pid_t child = fork();
+        QVERIFY(child >= 0);
+        if (child == 0) {
+            std::barrier start(kThreads);
+            std::vector<std::thread> threads;
+            std::atomic<bool> same{true};
+            for (int thread = 0; thread < kThreads; ++thread)
+                threads.emplace_back([&] {
+                    start.arrive_and_wait();
+                    if (qllama::listDevices().devices.size() < 2) same = false;
+                });
+            for (std::thread& thread : threads)
+                thread.join();
+            _exit(same ? 0 : 1);
+        }
+        int status = -1;
+        QCOMPARE(waitpid(child, &status, 0), child);
+        QVERIFY2(WIFEXITED(status), "A search for devices crashed.");
+        QCOMPARE(WEXITSTATUS(status), 0);
+    }
 }
 
 void TestOpenClDevices::devicesAreDescribed() {
