@@ -1,5 +1,6 @@
 #include "engine/common/host_memory.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -57,6 +58,12 @@ Result<std::shared_ptr<HostMemory>> HostMemory::allocate(std::int64_t sizeBytes,
 
 HostMemory::~HostMemory() {
     ::munmap(m_mapping, m_mappingBytes);
+}
+
+void returnFreeMemory() {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 std::int64_t totalMemoryBytes() {

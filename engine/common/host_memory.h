@@ -33,6 +33,10 @@ private:
     std::int64_t m_sizeBytes;
 };
 
+// Memory that was freed but that the allocator keeps for later goes back to the system. To be called when
+// something large is gone whose memory came in pieces, as that of OpenCL drivers does.
+void returnFreeMemory();
+
 // What the machine has, and what could be taken now without swapping (0: not known).
 std::int64_t totalMemoryBytes();
 std::int64_t availableMemoryBytes();

@@ -1,5 +1,6 @@
 #include "gui/window/session_engine.h"
 
+#include "engine/common/host_memory.h"
 #include "engine/session/model_speed_probe.h"
 
 namespace qllama {
@@ -25,11 +26,16 @@ Result<ModelInfo> SessionEngine::load(const LoadRequest& request, const LoadProg
                                       std::stop_token stop) {
     if (stop.stop_requested()) return cancelledError();
     if (m_session) QLLAMA_CHECK(check(request, stop));
-    m_session.reset();
+    unload();
     QLLAMA_TRY(auto model, loadModel(request, progress, stop));
     ModelInfo info = model->info;
     m_session = std::make_unique<GenerationSession>(std::move(model));
     return info;
+}
+
+void SessionEngine::unload() {
+    m_session.reset();
+    returnFreeMemory();
 }
 
 Result<GenerationResult> SessionEngine::generate(const GenerationRequest& request,

@@ -16,7 +16,7 @@ public:
                            std::stop_token stop) override;
     Result<GenerationResult> generate(const GenerationRequest& request, GenerationSink& sink,
                                       std::stop_token stop) override;
-    void unload() override { m_session.reset(); }
+    void unload() override;
     [[nodiscard]] bool hasModel() const override { return m_session != nullptr; }
 
     Result<double> measureBandwidth(std::stop_token stop) override;

@@ -1,7 +1,11 @@
 // Blocks from the operating system: zeroed, aligned, and refused in words when too large.
+#include <unistd.h>
 #include <QtTest>
 #include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <memory>
+#include <vector>
 
 #include "engine/common/host_memory.h"
 
@@ -16,6 +20,7 @@ private slots:
     void blocksAreAligned();
     void tooMuchIsRefusedWithBothNumbers();
     void machineHasMemory();
+    void freedMemoryGoesBack();
 };
 
 void TestHostMemory::blocksAreZeroedAndWritable_data() {
@@ -63,6 +68,31 @@ void TestHostMemory::machineHasMemory() {
     QVERIFY(totalMemoryBytes() > 0);
     QVERIFY(availableMemoryBytes() > 0);
     QVERIFY(availableMemoryBytes() <= totalMemoryBytes());
+}
+
+// Blocks smaller than those that the allocator maps one by one, with one that stays above them.
+void TestHostMemory::freedMemoryGoesBack() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return;  // they have an allocator of their own
+#endif
+    const auto residentPages = [] {
+        std::ifstream facts("/proc/self/statm");
+        long size = 0;
+        long resident = 0;
+        facts >> size >> resident;
+        return resident;
+    };
+    constexpr std::size_t kBlockBytes = 64 << 10;
+    std::vector<std::unique_ptr<char[]>> blocks(1000);
+    for (auto& block : blocks) {
+        block.reset(new char[kBlockBytes]);
+        std::memset(block.get(), 1, kBlockBytes);
+    }
+    const auto last = std::make_unique<char[]>(kBlockBytes);
+    blocks.clear();
+    const long before = residentPages();
+    returnFreeMemory();
+    QVERIFY(before - residentPages() > 1000L * long{kBlockBytes} / sysconf(_SC_PAGESIZE) * 9 / 10);
 }
 
 QTEST_GUILESS_MAIN(TestHostMemory)
