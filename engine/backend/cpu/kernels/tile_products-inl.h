@@ -85,6 +85,21 @@ HWY_INLINE void FetchAhead(const std::byte* block) {
         hwy::Prefetch(block + kDistance + line);
 }
 
+// Calls group(0), group(1), ...: written out for one token, where the loop would be a good part of the
+// work, but as a loop for several, which fill the registers.
+template <int kTokens, std::int64_t kCount, typename Group>
+HWY_INLINE void ForGroups(const Group& group) {
+    if constexpr (kTokens == 1) {
+#pragma GCC unroll 8
+        for (std::int64_t i = 0; i < kCount; ++i)
+            group(i);
+    } else {
+#pragma GCC unroll 1
+        for (std::int64_t i = 0; i < kCount; ++i)
+            group(i);
+    }
+}
+
 // The exact integer sums of a block for kTokens tokens, `weights` being those of the pass's rows.
 template <int kTokens>
 HWY_INLINE void SumBlockQ8(const std::uint8_t* weights, const TokenBlocks* tokens,
@@ -92,8 +107,7 @@ HWY_INLINE void SumBlockQ8(const std::uint8_t* weights, const TokenBlocks* token
     for (int t = 0; t < kTokens; ++t)
         for (int v = 0; v < kVectors; ++v)
             totals[t][v] = StartSigned(tokens[t].starts + index);
-#pragma GCC unroll 1
-    for (std::int64_t group = 0; group < kGroups; ++group) {
+    ForGroups<kTokens, kGroups>([&](std::int64_t group) HWY_ATTR {
         const std::int64_t column = index * kBlockColumns + group * kGroupColumns;
         SignedWeights w[kVectors];
         for (int v = 0; v < kVectors; ++v)
@@ -106,7 +120,7 @@ HWY_INLINE void SumBlockQ8(const std::uint8_t* weights, const TokenBlocks* token
                 Settle(totals[t][v]);
             }
         }
-    }
+    });
 }
 
 template <int kTokens>
@@ -129,8 +143,7 @@ HWY_INLINE void SumBlockQ4(const std::uint8_t* weights, const TokenBlocks* token
     for (int t = 0; t < kTokens; ++t)
         for (int v = 0; v < kVectors; ++v)
             sums[t][v].reset();
-#pragma GCC unroll 1
-    for (std::int64_t group = 0; group < kGroups / 2; ++group) {
+    ForGroups<kTokens, kGroups / 2>([&](std::int64_t group) HWY_ATTR {
         const std::int64_t column = index * kBlockColumns + group * kGroupColumns;
         Bytes pairs[kVectors];
         Bytes halves[kVectors];
@@ -145,7 +158,7 @@ HWY_INLINE void SumBlockQ4(const std::uint8_t* weights, const TokenBlocks* token
             halves[v] = hn::And(hn::BitCast(ByteTag(), high), lowHalf);
         }
         AddNibbles<kTokens>(halves, tokens, column + kBlockColumns / 2, sums);
-    }
+    });
     for (int t = 0; t < kTokens; ++t)
         for (int v = 0; v < kVectors; ++v)
             totals[t][v] = sums[t][v].total();
@@ -215,6 +228,7 @@ HWY_INLINE void TileProducts(const Tile* tiles, std::int64_t blocks, const Token
         for (auto& sum : sums)
             sum.reset();
         for (std::int64_t index = 0; index < blocks; ++index)
+#pragma GCC unroll 2
             for (int i = 0; i < kTiles; ++i) {
                 const std::byte* block = tiles[i].blocks + index * BlockBytes<kFormat>();
                 if constexpr (kTokens == 1) FetchAhead<BlockBytes<kFormat>()>(block);
