@@ -5,9 +5,9 @@
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
 // Work: one work-group of one item takes an equal share of all rows, so the number of work-groups is
-// the host's choice (a few for each core). A share is read as eight streams of rows far apart: the
-// memory delivers more to several distant streams than to one (8: as many sums as hide the latency
-// of the fused multiply-add). A row's sum is the same, bit for bit, for any number of groups.
+// the host's choice (a few for each core). A share is read as four streams far apart, each of which goes
+// on where its row before ended, TURN vectors of each in turn: the memory delivers most to a few long
+// streams. A row's sum is the same, bit for bit, for any number of groups.
 // LANES: floats of a vector, 8 or 16. WEIGHT: 16 half, 17 bfloat16, 32 float.
 // Moves rows * columns weights once; 2 flops a weight.
 
@@ -55,7 +55,8 @@ typedef float Weight;
 #define LOAD_WEIGHTS(p) LOAD(p)
 #endif
 
-#define STREAMS 8
+#define STREAMS 4
+#define TURN 4
 
 float total(Vector v) {
     const float4 quarter = SUM4(v);
@@ -86,12 +87,17 @@ void far_rows(__global const Weight* w, __global const float* x, int columns, in
     Vector sums[STREAMS];
     for (int r = 0; r < STREAMS; ++r)
         sums[r] = (Vector)(0.0f);
-    for (int k = 0; k < whole; k += LANES) {
-        const Vector activation = LOAD(x + k);
+    int next = 0;
+    for (; next + TURN * LANES <= whole; next += TURN * LANES)
 #pragma unroll
         for (int r = 0; r < STREAMS; ++r)
-            sums[r] = FMA(LOAD_WEIGHTS(start + r * stride + k), activation, sums[r]);
-    }
+#pragma unroll
+            for (int k = next; k < next + TURN * LANES; k += LANES)
+                sums[r] = FMA(LOAD_WEIGHTS(start + r * stride + k), LOAD(x + k), sums[r]);
+    for (; next < whole; next += LANES)
+#pragma unroll
+        for (int r = 0; r < STREAMS; ++r)
+            sums[r] = FMA(LOAD_WEIGHTS(start + r * stride + next), LOAD(x + next), sums[r]);
     for (int r = 0; r < STREAMS; ++r) {
         float sum = total(sums[r]);
         for (int k = whole; k < columns; ++k)

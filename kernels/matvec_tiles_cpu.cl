@@ -9,7 +9,8 @@
 // The products of a block are summed exactly in integers, then scaled and added up in f32 block by
 // block, in order: the CPU engine's arithmetic.
 // Work: one work-group of one item takes an equal share of all tiles, so the number of work-groups is
-// the host's choice (a few for each core). The 16 rows of a tile are the lanes of the sums, and no sum
+// the host's choice (a few for each core). A share is read as two streams far apart, a block of each in
+// turn: the memory delivers more to two than to one. The 16 rows of a tile are the lanes of the sums, and no sum
 // crosses lanes, so that the number of groups does not matter to a row's sum.
 // Moves every block once; 2 integer operations a weight.
 
@@ -83,32 +84,41 @@ ALWAYS_INLINE int16 block_sums(__global const uchar* block, __global const int* 
 #endif
 }
 
-// The 16 rows of one tile, whose factors (q4) are given.
-ALWAYS_INLINE float16 tile_sums(__global const uchar* tile, __global const float* factors, int blocks,
-                                __global const int* x) {
-    float16 totals = (float16)(0.0f);
+// What the blocks of a tile come to so far; with 4 bits the minima's part apart.
+typedef struct {
+    float16 totals;
 #if BITS == 4
-    float16 offsets = (float16)(0.0f);
+    float16 offsets;
 #endif
-    for (int b = 0; b < blocks; ++b) {
-        __global const uchar* block = tile + (size_t)b * BLOCK_BYTES;
-        const float16 sums = convert_float16(block_sums(block, x));
-        const float scale = as_float(x[BLOCK_INTS - 2]);
+} TileSums;
+
+ALWAYS_INLINE void add_block(TileSums* sums, __global const uchar* block, __global const int* x) {
+    const float16 products = convert_float16(block_sums(block, x));
+    const float scale = as_float(x[BLOCK_INTS - 2]);
 #if BITS == 8
-        totals = FMA(vload_half16(0, (__global const half*)block) * scale, sums, totals);
+    sums->totals =
+        FMA(vload_half16(0, (__global const half*)block) * scale, products, sums->totals);
 #else
-        const float scaledSum = as_float(x[BLOCK_INTS - 1]);
-        totals = FMA(convert_float16(vload16(0, block)) * scale, sums, totals);
-        offsets = FMA(convert_float16(vload16(1, (__global const char*)block)),
-                      (float16)(scaledSum), offsets);
+    const float scaledSum = as_float(x[BLOCK_INTS - 1]);
+    sums->totals = FMA(convert_float16(vload16(0, block)) * scale, products, sums->totals);
+    sums->offsets = FMA(convert_float16(vload16(1, (__global const char*)block)),
+                        (float16)(scaledSum), sums->offsets);
 #endif
-        x += BLOCK_INTS;
-    }
+}
+
+// The 16 rows of a tile, whose factors (q4) are given, into `rows` of them at y.
+ALWAYS_INLINE void put_tile(const TileSums* sums, __global const float* factors, int rows,
+                            __global float* y, int add) {
+    float16 totals = sums->totals;
 #if BITS == 4
-    const float16 minima = (float16)(vload16(0, factors).odd, vload16(1, factors).odd) * offsets;
+    const float16 minima =
+        (float16)(vload16(0, factors).odd, vload16(1, factors).odd) * sums->offsets;
     totals = FMA((float16)(vload16(0, factors).even, vload16(1, factors).even), totals, minima);
 #endif
-    return totals;
+    float values[TILE_ROWS];
+    vstore16(totals, 0, values);
+    for (int r = 0; r < min(TILE_ROWS, rows); ++r)
+        y[r] = add ? y[r] + values[r] : values[r];
 }
 
 int tiles_in(int rows) {
@@ -121,15 +131,26 @@ void tiles_of(__global const uchar* w, __global const int* x, int columns, int r
     const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
     const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
     __global const float* factors = (__global const float*)(w + tiles_in(rows) * tileBytes);
-    for (int tile = begin; tile < end; ++tile) {
-        float sums[TILE_ROWS];
-        vstore16(tile_sums(w + tile * tileBytes, factors + tile * TILE_ROWS * 2, blocks, x), 0, sums);
-        const int count = min(TILE_ROWS, rows - tile * TILE_ROWS);
-        for (int r = 0; r < count; ++r) {
-            __global float* place = y + tile * TILE_ROWS + r;
-            *place = add ? *place + sums[r] : sums[r];
+    const int half_way = (end - begin) / 2;
+    for (int tile = begin; tile < begin + half_way; ++tile) {
+        const int other = tile + half_way;
+        TileSums sums = {0}, other_sums = {0};
+        for (int b = 0; b < blocks; ++b) {
+            const size_t offset = (size_t)b * BLOCK_BYTES;
+            add_block(&sums, w + tile * tileBytes + offset, x + b * BLOCK_INTS);
+            add_block(&other_sums, w + other * tileBytes + offset, x + b * BLOCK_INTS);
         }
+        put_tile(&sums, factors + tile * TILE_ROWS * 2, rows - tile * TILE_ROWS,
+                 y + tile * TILE_ROWS, add);
+        put_tile(&other_sums, factors + other * TILE_ROWS * 2, rows - other * TILE_ROWS,
+                 y + other * TILE_ROWS, add);
     }
+    if ((end - begin) % 2 == 0) return;
+    TileSums sums = {0};
+    for (int b = 0; b < blocks; ++b)
+        add_block(&sums, w + (end - 1) * tileBytes + (size_t)b * BLOCK_BYTES, x + b * BLOCK_INTS);
+    put_tile(&sums, factors + (end - 1) * TILE_ROWS * 2, rows - (end - 1) * TILE_ROWS,
+             y + (end - 1) * TILE_ROWS, add);
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matvec(
