@@ -5,6 +5,8 @@
 #include <string>
 #include <system_error>
 
+#include "gui/save_file.h"
+
 namespace qllama {
 namespace {
 
@@ -37,18 +39,16 @@ Result<std::unique_ptr<NpyFile>> NpyFile::open(const std::filesystem::path& path
         return Error{ErrorCode::InvalidRequest, "The logits can only be written to a regular file.",
                      path.string()};
     std::unique_ptr<NpyFile> file(new NpyFile(path));
-    if (!file->m_file.open(QIODevice::WriteOnly)) return file->writeError();
+    if (!file->m_file.open(QIODevice::WriteOnly | QIODevice::Unbuffered)) return file->writeError();
     return file;
 }
 
 Result<void> NpyFile::write(std::span<const float> values) {
     static_assert(std::endian::native == std::endian::little, "The bytes are written as they are");
     const std::string header = headerOf(values.size());
-    m_file.write(header.data(), static_cast<qint64>(header.size()));
-    m_file.write(reinterpret_cast<const char*>(values.data()),
-                 static_cast<qint64>(values.size_bytes()));
-    // commit() fails if any write did.
-    return m_file.commit() ? Result<void>() : writeError();
+    const std::span data(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+    const bool isWritten = writeWhole(m_file, header) && writeWhole(m_file, data);
+    return isWritten && m_file.commit() ? Result<void>() : writeError();
 }
 
 Error NpyFile::writeError() const {

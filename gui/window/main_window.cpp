@@ -9,6 +9,7 @@
 #include <QSplitter>
 
 #include "gui/prompt_file.h"
+#include "gui/save_file.h"
 #include "gui/window/about_box.h"
 #include "gui/window/activity_bar.h"
 #include "gui/window/buttons.h"
@@ -194,8 +195,7 @@ void MainWindow::saveOutput() {
         this, tr("Save Output"), tr("output.txt"), [this](const QString& path) {
             QSaveFile file(path);
             const std::string text = m_output->allText();
-            const auto size = static_cast<qint64>(text.size());
-            if (file.open(QIODevice::WriteOnly) && file.write(text.data(), size) == size &&
+            if (file.open(QIODevice::WriteOnly | QIODevice::Unbuffered) && writeWhole(file, text) &&
                 file.commit())
                 return;
             m_messages->showMessage(

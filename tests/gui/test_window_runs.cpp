@@ -12,6 +12,7 @@
 #include "gui/window/application.h"
 #include "gui/window/prompt_editor.h"
 #include "tests/gui/window_fixture.h"
+#include "tests/support/small_disk.h"
 
 using namespace qllama;
 using State = EngineController::State;
@@ -191,6 +192,13 @@ private slots:
         m_window->answer = m_window->folder.filePath("no/such/folder/out.txt");
         save->trigger();
         QVERIFY(m_window->label("messageText").contains("could not be saved"));
+        m_window->answer = m_window->folder.filePath("on-a-full-disk.txt");
+        {
+            const SmallDisk disk(10);
+            save->trigger();
+        }
+        QVERIFY(m_window->label("messageText").contains("File too large"));
+        QVERIFY(!QFile::exists(m_window->answer));
         m_window->action("Clear Output")->trigger();
         QVERIFY(m_window->output()->isBlank());
         QVERIFY(!save->isEnabled());

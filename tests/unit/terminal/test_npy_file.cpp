@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gui/terminal/npy_file.h"
+#include "tests/support/small_disk.h"
 
 using namespace qllama;
 
@@ -19,6 +20,8 @@ private slots:
     void theOldFileStaysUntilTheEnd();
     void folderThatIsMissing();
     void deviceIsNotReplaced();
+    void fullDisk_data();
+    void fullDisk();
 };
 
 void TestNpyFile::numpyReadsIt_data() {
@@ -91,6 +94,30 @@ void TestNpyFile::deviceIsNotReplaced() {
     const auto file = NpyFile::open("/dev/null");
     QVERIFY(!file.ok());
     QVERIFY(file.error().message.find("regular file") != std::string::npos);
+}
+
+void TestNpyFile::fullDisk_data() {
+    QTest::addColumn<int>("length");
+    // Qt holds back what is shorter than 16 KiB until the end, and hands over the rest at once.
+    QTest::newRow("held back") << 500;
+    QTest::newRow("handed over") << 32000;
+}
+
+void TestNpyFile::fullDisk() {
+    QFETCH(int, length);
+    QTemporaryDir folder;
+    auto file = NpyFile::open(folder.filePath("logits.npy").toStdString());
+    QVERIFY(file.ok());
+    {
+        const SmallDisk disk(1000);
+        const auto written =
+            file.value()->write(std::vector<float>(static_cast<std::size_t>(length)));
+        QVERIFY(!written.ok());
+        QVERIFY2(written.error().message.starts_with("Cannot write the logits: File too large"),
+                 written.error().message.c_str());
+    }
+    file.value().reset();
+    QVERIFY(QDir(folder.path()).isEmpty());
 }
 
 QTEST_APPLESS_MAIN(TestNpyFile)
