@@ -59,6 +59,7 @@ struct SampledToken {
     TokenId token = 0;
     float probability = 0;              // as in Candidate
     std::vector<Candidate> candidates;  // the most likely, best first; the chosen one may be there
+    std::size_t oddLogits = 0;          // that were NaN or infinite
 };
 
 // The chain for one generation. One thread.

@@ -80,12 +80,12 @@ SampledToken SamplerChain::sample(std::span<const float> logits, std::span<const
     assert(!logits.empty());
     TokenLogits& tokens = m_impl->tokens;
     const double uniform = m_impl->random.uniform();
-    collectTokens(logits, tokens);
-    if (tokens.empty()) return {};
+    SampledToken sampled;
+    sampled.oddLogits = collectTokens(logits, tokens);
+    if (tokens.empty()) return sampled;
 
     const Softmax model = Softmax::ofVocabulary(tokens);
     m_impl->findBest(static_cast<std::size_t>(std::max(candidateCount, 0)));
-    SampledToken sampled;
     sampled.candidates = m_impl->candidates(model);
 
     for (const auto& sampler : m_impl->samplers)

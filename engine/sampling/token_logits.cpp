@@ -10,14 +10,17 @@ constexpr float kLargest = std::numeric_limits<float>::max();
 
 }  // namespace
 
-void collectTokens(std::span<const float> logits, TokenLogits& tokens) {
+std::size_t collectTokens(std::span<const float> logits, TokenLogits& tokens) {
+    std::size_t infinite = 0;
     tokens.clear();
     tokens.reserve(logits.size());
     for (std::size_t index = 0; index < logits.size(); ++index) {
         const float logit = logits[index];
+        infinite += logit > kLargest ? 1 : 0;
         if (logit >= -kLargest)  // false for NaN
             tokens.push_back({static_cast<TokenId>(index), std::min(logit, kLargest)});
     }
+    return infinite + logits.size() - tokens.size();
 }
 
 void keepUpTo(TokenLogits& tokens, const TokenLogit& last) {

@@ -24,8 +24,8 @@ inline bool ranksBefore(const TokenLogit& left, const TokenLogit& right) {
 }
 
 // The tokens with a logit above -infinity (NaN counts as -infinity; +infinity becomes the largest
-// float). Unlike the others, may leave `tokens` empty.
-void collectTokens(std::span<const float> logits, TokenLogits& tokens);
+// float). Unlike the others, may leave `tokens` empty. Returns how many logits were not finite.
+std::size_t collectTokens(std::span<const float> logits, TokenLogits& tokens);
 
 // Drops what ranks after `last`.
 void keepUpTo(TokenLogits& tokens, const TokenLogit& last);

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <random>
 #include <utility>
 
+#include "engine/session/odd_logits.h"
 #include "engine/session/stop_strings.h"
 #include "engine/tokenizer/utf8_stream.h"
 
@@ -115,6 +117,10 @@ private:
         if (!evaluated.ok()) return evaluated;
         const std::span<const float> logits = m_model.transformer->logits();
         m_session.m_promptLogits.assign(logits.begin(), logits.end());
+        // The sampler sees every logit anyway, but none may follow.
+        if (!std::all_of(logits.begin(), logits.end(),
+                         [](float logit) { return std::isfinite(logit); }))
+            return notNumbers();
         PromptStatistics& prompt = m_result.statistics.prompt;
         prompt.tokens = m_history;
         prompt.reusedTokens = static_cast<std::int64_t>(reused);
@@ -143,6 +149,7 @@ private:
             if (m_stop.stop_requested()) return StopReason::Cancelled;
             const SampledToken sampled =
                 sampler.sample(m_model.transformer->logits(), m_history, m_request.candidateCount);
+            if (sampled.oddLogits > 0) return notNumbers();
             const std::optional<StopReason> reason = take(sampled, tokenStart);
             if (reason) return *reason;
             tokenStart = Clock::now();
@@ -176,6 +183,15 @@ private:
         const std::size_t failed = m_model.transformer->failedStage();
         return isOfDevice && m_model.backends[failed]->device().id != "cpu" &&
                m_model.request.mayLeaveDevice && m_model.request.mayLeaveDevice(error);
+    }
+
+    // Whatever made them, the next request shall not build on what is in the context.
+    Error notNumbers() {
+        forget(0);
+        const std::int64_t generated = m_result.statistics.tokenCount;
+        return oddLogits(m_model.info, generated == 0
+                                           ? "at the end of the prompt"
+                                           : "after " + std::to_string(generated) + " tokens");
     }
 
     // Accounts for one sampled token and passes it on, or keeps it while some of its text is held back;

@@ -33,7 +33,7 @@ public:
 
     // Stop takes effect within one token, in prefill within one layer: the result then has reason
     // Cancelled and what was generated so far. Fails for a prompt that does not fit the context
-    // (both numbers named) or settings out of range; the session stays usable after any outcome.
+    // (both numbers named), settings out of range or logits that are not finite; the session stays usable after any outcome.
     Result<GenerationResult> generate(const GenerationRequest& request, GenerationSink& sink,
                                       std::stop_token stop);
 

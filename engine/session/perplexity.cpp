@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "engine/session/odd_logits.h"
+
 namespace qllama {
 namespace {
 
@@ -50,7 +52,8 @@ public:
           m_tokens(std::move(tokens)),
           m_progress(progress),
           m_stop(std::move(stop)),
-          m_vocabulary(static_cast<std::size_t>(m_model.config().vocabularySize)) {}
+          m_vocabulary(static_cast<std::size_t>(m_model.config().vocabularySize)),
+          m_info(model.info) {}
 
     Result<PerplexityReport> go();
 
@@ -69,6 +72,7 @@ private:
     const std::function<void(std::int64_t, std::int64_t)>& m_progress;
     std::stop_token m_stop;
     std::size_t m_vocabulary;
+    const ModelInfo& m_info;
     std::size_t m_predicted = 0;           // tokens of the text
     std::vector<float> m_referenceLogits;  // [portion, vocabulary]
     double m_loss = 0;
@@ -129,6 +133,10 @@ Result<void> PerplexityRun::readWindow(std::size_t begin, std::size_t end) {
                                     m_tokens.data() + 1 + begin + done));
         done += count;
         m_predicted += count;
+        // Each sum has every logit in it.
+        if (!std::isfinite(m_loss + m_referenceLoss + m_divergence))
+            return oddLogits(m_info,
+                             "before token " + std::to_string(m_predicted) + " of the text");
         if (m_progress)
             m_progress(static_cast<std::int64_t>(m_predicted),
                        static_cast<std::int64_t>(m_tokens.size()) - 1);

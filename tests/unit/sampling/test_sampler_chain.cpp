@@ -207,6 +207,7 @@ void TestSamplerChain::probabilitiesAreStable() {
         const std::vector<float> logits = {base, base + 1, base - 1};
         const SampledToken sampled = SamplerChain(neutralSettings(), 1).sample(logits, {}, 3);
         QCOMPARE(sampled.candidates[0].token, 1);
+        QCOMPARE(sampled.oddLogits, std::size_t{0});
         QCOMPARE(sampled.candidates[0].probability, 0.66524096F);
         QCOMPARE(sampled.candidates[1].probability, 0.24472847F);
         QCOMPARE(sampled.candidates[2].probability, 0.09003057F);
@@ -252,12 +253,14 @@ void TestSamplerChain::oddLogitsAreNotChosen() {
         QVERIFY(sampled.token == 1 || sampled.token == 3);
         QCOMPARE(sampled.candidates.size(), std::size_t{2});
         QVERIFY(sampled.probability > 0 && sampled.probability < 1);
+        QCOMPARE(sampled.oddLogits, std::size_t{3});
     }
     // +infinity is the largest finite number: it wins, and shares with its like.
     const std::vector<float> infinite = {1, kInfinity, 3, kInfinity};
     const SampledToken shared = SamplerChain(SamplerSettings(), 1).sample(infinite, {}, 4);
     QVERIFY(shared.token == 1 || shared.token == 3);
     QCOMPARE(shared.probability, 0.5F);
+    QCOMPARE(shared.oddLogits, std::size_t{2});
 }
 
 void TestSamplerChain::nothingLeftGivesTokenZero() {
@@ -268,6 +271,7 @@ void TestSamplerChain::nothingLeftGivesTokenZero() {
         QCOMPARE(sampled.token, 0);
         QCOMPARE(sampled.probability, 0.0F);
         QVERIFY(sampled.candidates.empty());
+        QCOMPARE(sampled.oddLogits, logits.size());
     }
 }
 

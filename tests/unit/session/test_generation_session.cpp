@@ -2,6 +2,8 @@
 #include <QtTest>
 
 #include "engine/session/generation_session.h"
+#include "engine/session/model_maker.h"
+#include "tests/support/broken_model.h"
 
 using namespace qllama;
 
@@ -80,19 +82,24 @@ private slots:
     void noTokensOnlyEvaluatesThePrompt();
     void settingsOutOfRangeAreRefused();
     void cancelledWhileLoading();
+    void valuesThatAreNoNumbersAreAFailure_data();
+    void valuesThatAreNoNumbersAreAFailure();
+    void valuesThatAreNoNumbersInTheMiddleOfAText();
 
 private:
     std::unique_ptr<GenerationSession> open(Precision precision = Precision::Source,
                                             int threads = 2,
-                                            std::optional<std::int64_t> context = std::nullopt);
+                                            std::optional<std::int64_t> context = std::nullopt,
+                                            const QString& path = kDemoModel);
     static Outcome run(GenerationSession& session, const GenerationRequest& request,
                        int stopAfter = 0);
 };
 
-std::unique_ptr<GenerationSession> TestGenerationSession::open(
-    Precision precision, int threads, std::optional<std::int64_t> context) {
+std::unique_ptr<GenerationSession> TestGenerationSession::open(Precision precision, int threads,
+                                                               std::optional<std::int64_t> context,
+                                                               const QString& path) {
     LoadRequest request;
-    request.location.model = kDemoModel;
+    request.location.model = path.toStdString();
     request.precision = precision;
     request.threadCount = threads;
     request.contextLength = context;
@@ -340,6 +347,85 @@ void TestGenerationSession::cancelledWhileLoading() {
         stop.get_token());
     QVERIFY(!model.ok());
     QCOMPARE(model.error().code, ErrorCode::Cancelled);
+}
+
+void TestGenerationSession::valuesThatAreNoNumbersAreAFailure_data() {
+    QTest::addColumn<int>("precision");
+    QTest::addColumn<QString>("tensor");
+    QTest::addColumn<int>("bits");
+    QTest::addColumn<int>("maxTokens");
+    constexpr struct {
+        const char* tensor;
+        int bits;
+    } kWeights[] = {{"layers.0.attention_norm.weight", test::kHalfNaN},
+                    {"layers.1.feed_forward.w2.weight", test::kHalfInfinity},
+                    {"output.weight", test::kHalfNaN},
+                    {"output.weight", test::kHalfInfinity}};
+    for (const Precision precision : {Precision::Source, Precision::F32})
+        for (const auto& weight : kWeights)
+            for (const int maxTokens : {0, 5})
+                QTest::addRow("%s, %s %x, %d tokens", std::string(keyOf(precision)).c_str(),
+                              weight.tensor, weight.bits, maxTokens)
+                    << static_cast<int>(precision) << weight.tensor << weight.bits << maxTokens;
+}
+
+void TestGenerationSession::valuesThatAreNoNumbersAreAFailure() {
+    QFETCH(int, precision);
+    QFETCH(QString, tensor);
+    QFETCH(int, bits);
+    QFETCH(int, maxTokens);
+    const QTemporaryDir folder;
+    QVERIFY(test::copyDemoModel(folder.path()));
+    QVERIFY(test::replaceWeight(folder.path(), tensor.toStdString(), 7,
+                                static_cast<std::uint16_t>(bits)));
+    const auto session = open(static_cast<Precision>(precision), 2, std::nullopt, folder.path());
+    GenerationRequest request = story(3);
+    request.maxTokens = maxTokens;
+    const Outcome outcome = run(*session, request);
+    QVERIFY(!outcome.result.ok());
+    const Error& error = outcome.result.error();
+    QVERIFY2(error.message.find("not numbers") != std::string::npos, error.message.c_str());
+    QVERIFY2(error.message.find("at the end of the prompt") != std::string::npos,
+             error.message.c_str());
+    QCOMPARE(error.where, folder.path().toStdString());
+    QVERIFY(outcome.recorder.chunks.empty());
+}
+
+// Only the embedding of one token is damaged, one that the text comes to. (Not of the demo model: its
+// embeddings are the rows of its output too.)
+void TestGenerationSession::valuesThatAreNoNumbersInTheMiddleOfAText() {
+    const QTemporaryDir temporary;
+    const QString folder = temporary.filePath("model");
+    const auto made =
+        makeModel({.shape = parseModelShape("tiny").value(),
+                   .folder = folder.toStdString(),
+                   .tokenizer = std::filesystem::path(kDemoModel) / "tokenizer.model"},
+                  {}, {});
+    QVERIFY2(made.ok(), made.ok() ? "" : made.error().text().c_str());
+    const auto load = [&] { return open(Precision::Source, 2, 64, folder); };
+    const auto intact = load();
+    const Outcome sound = run(*intact, story(3));
+    std::vector<TokenId> seen = sound.recorder.prompt.tokens;
+    std::size_t before = 0;
+    const auto tokenAt = [&](std::size_t index) { return sound.recorder.chunks[index].token; };
+    for (; std::ranges::count(seen, tokenAt(before)) > 0 || before < 2; ++before)
+        seen.push_back(tokenAt(before));
+    QVERIFY(test::replaceWeight(folder, "tok_embeddings.weight",
+                                tokenAt(before) * intact->model().info.config.dim, test::kHalfNaN));
+    const auto session = load();
+    const Outcome outcome = run(*session, story(3));
+    QVERIFY(!outcome.result.ok());
+    const std::string& message = outcome.result.error().message;
+    const std::string place = "after " + std::to_string(before + 1) + " tokens";
+    QVERIFY2(message.find(place) != std::string::npos, message.c_str());
+    QCOMPARE(outcome.recorder.chunks.size(), before + 1);
+    // Nothing of it is left for the next request.
+    GenerationRequest few = story(3);
+    few.maxTokens = static_cast<std::int64_t>(before) + 1;
+    const Outcome again = run(*session, few);
+    QVERIFY(again.result.ok());
+    QCOMPARE(again.recorder.prompt.reusedTokens, 0);
+    QCOMPARE(again.result.value().text, outcome.recorder.texts);
 }
 
 QTEST_GUILESS_MAIN(TestGenerationSession)

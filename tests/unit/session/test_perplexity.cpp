@@ -6,6 +6,7 @@
 
 #include "engine/session/model_maker.h"
 #include "engine/session/perplexity.h"
+#include "tests/support/broken_model.h"
 #include "tests/unit/tokenizer/trained_models.h"
 
 using namespace qllama;
@@ -61,6 +62,7 @@ private slots:
     void itselfIsNoDivergence();
     void refusals();
     void stops();
+    void valuesThatAreNoNumbers();
 
 private:
     std::unique_ptr<LoadedModel> load(Precision precision, std::int64_t context);
@@ -187,6 +189,20 @@ void TestPerplexity::stops() {
         stop.get_token());
     QVERIFY(!report.ok());
     QCOMPARE(report.error().code, ErrorCode::Cancelled);
+}
+
+void TestPerplexity::valuesThatAreNoNumbers() {
+    const QTemporaryDir folder;
+    QVERIFY(test::copyDemoModel(folder.path()));
+    QVERIFY(test::replaceWeight(folder.path(), "output.weight", 7, test::kHalfInfinity));
+    LoadRequest request;
+    request.location.model = folder.path().toStdString();
+    const auto model = loadModel(request, {}, {});
+    QVERIFY(model.ok());
+    const auto report = measurePerplexity(*model.value(), nullptr, kText, {}, {});
+    QVERIFY(!report.ok());
+    QVERIFY2(report.error().message.find("not numbers") != std::string::npos,
+             report.error().message.c_str());
 }
 
 QTEST_GUILESS_MAIN(TestPerplexity)
