@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 
 #include "engine/tokenizer/utf8_stream.h"
 #include "gui/terminal/json_object.h"
@@ -12,6 +13,11 @@ namespace {
 double rounded(double value) {
     constexpr double kSteps = 10000;
     return std::round(value * kSteps) / kSteps;
+}
+
+// For means over the tokens after the first: null when there is none.
+double measured(double value) {
+    return value > 0 ? rounded(value) : std::numeric_limits<double>::quiet_NaN();
 }
 
 JsonObject event(const char* name) {
@@ -77,8 +83,8 @@ void JsonReporter::done(const GenerationResult& result) {
     m_output.write(line(event("done")
                             .add("tokens", statistics.tokenCount)
                             .add("text", m_text)
-                            .add("ms_per_token", rounded(statistics.msPerToken))
-                            .add("tokens_per_second", rounded(statistics.tokensPerSecond))
+                            .add("ms_per_token", measured(statistics.msPerToken))
+                            .add("tokens_per_second", measured(statistics.tokensPerSecond))
                             .add("reason", keyOf(result.reason))
                             .add("seed", statistics.seed)));
 }

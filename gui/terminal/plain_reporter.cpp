@@ -29,7 +29,7 @@ std::string statisticsText(const GenerationResult& result) {
     const GenerationStatistics& statistics = result.statistics;
     std::string text = promptText(statistics.prompt) + ", " +
                        counted(statistics.tokenCount, "token") + " generated";
-    if (statistics.tokenCount > 0)
+    if (statistics.msPerToken > 0)
         text += " (" + number(statistics.msPerToken, 2) + " ms/token, " +
                 number(statistics.tokensPerSecond, 1) + " tokens/s)";
     return text + ", ended by " + std::string(keyOf(result.reason)) + ", context " +

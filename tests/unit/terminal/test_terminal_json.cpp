@@ -31,6 +31,7 @@ class TestTerminalJson : public QObject {
 
 private slots:
     void eventsComeInOrderWithTheirFields();
+    void speedNeedsASecondToken();
     void textsOfTheTokensAreTheText();
     void sameSeedSameTextWithAnyNumberOfThreads();
     void chosenSeedIsReportedAndRepeats();
@@ -86,6 +87,18 @@ void TestTerminalJson::eventsComeInOrderWithTheirFields() {
     QCOMPARE(done["reason"].toString(), QString("length"));
     QCOMPARE(done["seed"].toInteger(), qint64{7});
     QVERIFY(done["ms_per_token"].toDouble() > 0 && done["tokens_per_second"].toDouble() > 0);
+}
+
+void TestTerminalJson::speedNeedsASecondToken() {
+    for (const char* tokens : {"0", "1"}) {
+        const QStringList arguments = QStringList{"--max-tokens", tokens, "--ignore-eos"} + kPrompt;
+        const QJsonObject done = doneOf(jsonDemo(arguments));
+        QCOMPARE(done["tokens"].toInteger(), QByteArray(tokens).toLongLong());
+        QVERIFY(done["ms_per_token"].isNull() && done["tokens_per_second"].isNull());
+        const QByteArray statistics = runDemo(arguments).err;
+        QVERIFY2(statistics.contains(QByteArray(tokens) + " token"), statistics.constData());
+        QVERIFY2(!statistics.contains("ms/token"), statistics.constData());
+    }
 }
 
 void TestTerminalJson::textsOfTheTokensAreTheText() {
