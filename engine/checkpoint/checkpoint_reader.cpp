@@ -78,7 +78,7 @@ Result<Checkpoint> openCheckpoint(const CheckpointLocation& location, std::stop_
     }
     QLLAMA_TRY(checkpoint.tensors,
                mergeShards(std::move(shards), dim, checkpoint.params.vocabularySize.value_or(0),
-                           checkpoint.notes));
+                           checkpoint.notes, checkpoint.warnings));
     checkpoint.name = std::move(files.name);
     checkpoint.folder = std::move(files.folder);
     checkpoint.paramsPath = std::move(files.params);

@@ -38,7 +38,8 @@ struct Checkpoint {
     Params params;
     std::vector<ShardInfo> shards;
     TensorCatalog tensors;
-    std::vector<std::string> notes;  // harmless oddities, in sentences
+    std::vector<std::string> notes;     // harmless oddities, in sentences
+    std::vector<std::string> warnings;  // it can be used, but may not be what it was meant to be
 };
 
 // Finds and merges the shards. Stop is polled for each shard. Errors name the file and the pickle

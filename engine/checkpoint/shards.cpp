@@ -1,6 +1,7 @@
 #include "engine/checkpoint/shards.h"
 
 #include <algorithm>
+#include <cstring>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -50,14 +51,22 @@ std::int64_t trueWidth(const StateDict& shard, std::int64_t dim) {
     return norm != nullptr && norm->shape.size() == 1 ? norm->shape[0] : dim;
 }
 
+// Of the same type and shape. What no norm is (a matrix, an odd stride) counts as the same.
+bool isSameVector(const StoredTensor& left, const StoredTensor& right) {
+    if (left.shape.size() != 1 || !left.isContiguous() || !right.isContiguous()) return true;
+    const std::int64_t bytes = left.elementCount() * sizeOf(left.dtype);
+    return std::memcmp(left.data(), right.data(), static_cast<std::size_t>(bytes)) == 0;
+}
+
 class Merger {
 public:
     Merger(std::vector<Shard>& shards, std::int64_t dim, std::int64_t vocabularySize,
-           std::vector<std::string>& notes)
+           std::vector<std::string>& notes, std::vector<std::string>& warnings)
         : m_shards(shards),
           m_dim(trueWidth(shards.front().content, dim)),
           m_vocabularySize(vocabularySize),
-          m_notes(notes) {}
+          m_notes(notes),
+          m_warnings(warnings) {}
 
     Result<TensorCatalog> merge();
 
@@ -72,6 +81,7 @@ private:
     }
     Result<Parts> collect(const std::string& name) const;
     Result<void> checkParts(const std::string& name, const Parts& parts) const;
+    void compareCopies(const std::string& name, const Parts& parts);
     Result<JoinAxis> axisOf(const std::string& name, SplitRule rule, const Parts& parts) const;
     Result<JoinAxis> embeddingAxis(const std::string& name, const Parts& parts) const;
     [[nodiscard]] std::int64_t vocabularyFromOutput() const;
@@ -80,6 +90,7 @@ private:
     std::int64_t m_dim;
     std::int64_t m_vocabularySize;
     std::vector<std::string>& m_notes;
+    std::vector<std::string>& m_warnings;
 };
 
 Result<Merger::Parts> Merger::collect(const std::string& name) const {
@@ -111,6 +122,21 @@ Result<void> Merger::checkParts(const std::string& name, const Parts& parts) con
                            shard);
     }
     return {};
+}
+
+// Shards of one model were written by one training step; norms tell whether they were.
+void Merger::compareCopies(const std::string& name, const Parts& parts) {
+    if (!m_warnings.empty()) return;
+    for (std::size_t shard = 1; shard < parts.size(); ++shard) {
+        if (isSameVector(parts[0], parts[shard])) continue;
+        m_warnings.push_back(
+            "Tensor \"" + printable(name) + "\" is another one in " +
+            m_shards[shard].path.filename().string() + " than in " +
+            m_shards[0].path.filename().string() +
+            ", though all files of a model have the same: they may be of different "
+            "models. That of the first file is used.");
+        return;
+    }
 }
 
 std::int64_t Merger::vocabularyFromOutput() const {
@@ -171,7 +197,10 @@ Result<TensorCatalog> Merger::merge() {
         if (m_shards.size() > 1) {
             QLLAMA_TRY(tensor.axis, axisOf(name, *rule, parts));
         }
-        if (tensor.axis == JoinAxis::None) parts.resize(1);
+        if (tensor.axis == JoinAxis::None) {
+            compareCopies(name, parts);
+            parts.resize(1);
+        }
         if (tensor.axis == JoinAxis::Rows) tensor.shape[0] *= shardCount();
         if (tensor.axis == JoinAxis::Columns) tensor.shape[1] *= shardCount();
         tensor.parts = std::move(parts);
@@ -199,8 +228,9 @@ std::optional<std::int64_t> shardCountImplied(const StateDict& shard, std::int64
 }
 
 Result<TensorCatalog> mergeShards(std::vector<Shard> shards, std::int64_t dim,
-                                  std::int64_t vocabularySize, std::vector<std::string>& notes) {
-    return Merger(shards, dim, vocabularySize, notes).merge();
+                                  std::int64_t vocabularySize, std::vector<std::string>& notes,
+                                  std::vector<std::string>& warnings) {
+    return Merger(shards, dim, vocabularySize, notes, warnings).merge();
 }
 
 }  // namespace qllama

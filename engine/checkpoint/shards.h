@@ -27,8 +27,11 @@ std::optional<std::int64_t> shardCountImplied(const StateDict& shard, std::int64
 // One catalogue out of all shards, in order. Refuses a tensor that is missing from a shard, or
 // whose parts disagree in type or shape or do not make up the model's width. `dim` and
 // `vocabularySize` (0: unknown) come from params.json and decide how the embeddings were split.
-// Tensors that no LLaMA has are left out with a note when there are several shards.
+// Tensors that no LLaMA has are left out with a note when there are several shards. Of the norms,
+// which every shard has whole, the first shard's are used; a warning names the first that is not the
+// same everywhere. To know that, their bytes are read: a few kB a layer.
 Result<TensorCatalog> mergeShards(std::vector<Shard> shards, std::int64_t dim,
-                                  std::int64_t vocabularySize, std::vector<std::string>& notes);
+                                  std::int64_t vocabularySize, std::vector<std::string>& notes,
+                                  std::vector<std::string>& warnings);
 
 }  // namespace qllama

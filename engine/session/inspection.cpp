@@ -57,6 +57,7 @@ Result<Inspection> inspect(const CheckpointLocation& location) {
     Inspection inspection;
     QLLAMA_TRY(inspection.checkpoint, openCheckpoint(location, {}));
     const Checkpoint& checkpoint = inspection.checkpoint;
+    inspection.problems = checkpoint.warnings;
     inspection.parameterCount = parameterCount(checkpoint.tensors);
     const auto config = resolveConfig(checkpoint, std::nullopt);
     if (config.ok()) {

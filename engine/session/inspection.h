@@ -27,7 +27,7 @@ struct Inspection {
     std::int64_t parameterCount = 0;
     std::int64_t contextLength = 0;     // what the model says, else 2048; 0 without config
     std::vector<MemoryNeed> memory;     // one a precision; empty without config
-    std::vector<std::string> problems;  // why it cannot run, in sentences
+    std::vector<std::string> problems;  // why it cannot run or may run wrongly, in sentences
 };
 
 // Fails only when there is nothing to describe: no weights or params.json, or unreadable ones.

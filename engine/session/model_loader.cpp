@@ -141,7 +141,8 @@ void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedMo
     for (const auto& backend : model.backends)
         for (std::string& outcome : backend->tuning())
             info.tuning.push_back(std::move(outcome));
-    info.notes = checkpoint.notes;
+    info.notes = checkpoint.warnings;
+    info.notes.insert(info.notes.end(), checkpoint.notes.begin(), checkpoint.notes.end());
     info.notes.insert(info.notes.end(), info.placement.notes.begin(), info.placement.notes.end());
 }
 

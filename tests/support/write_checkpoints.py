@@ -188,6 +188,14 @@ def write_shards(writer):
     writer.sharded("shards-4-rows", tensors, 4, embedding_by_rows=True)
     writer.sharded("legacy-shards-2", tensors, 2, _use_new_zipfile_serialization=False)
 
+    # The third file is another model's: two of its norms are others.
+    writer.sharded("shards-of-two-models", tensors, 4)
+    path = os.path.join(writer.root, "shards-of-two-models", "consolidated.02.pth")
+    shard = torch.load(path)
+    for name in ("layers.1.attention_norm.weight", "norm.weight"):
+        shard[name][-1] += 1
+    torch.save(shard, path)
+
 
 def rezip(source, target, prefix, compression, force_zip64=False):
     """The same members under another prefix, by Python's zipfile: no alignment, any compression."""

@@ -20,6 +20,7 @@ private slots:
     void countsSharedTensorsOnce();
     void describesShards();
     void saysWhatIsWrong();
+    void saysWhichNormIsAnotherInAShard();
 
 private:
     [[nodiscard]] Result<Inspection> inspectFolder(const QString& name) const {
@@ -115,6 +116,25 @@ void TestInspection::saysWhatIsWrong() {
     QVERIFY(missingLayer.value().problems[0].find("layers.2.") != std::string::npos);
 
     QVERIFY(!inspectFolder("nothing here").ok());
+}
+
+void TestInspection::saysWhichNormIsAnotherInAShard() {
+    const auto inspection = inspectFolder("shards-of-two-models");
+    QVERIFY(inspection.ok());
+    const std::vector<std::string>& problems = inspection.value().problems;
+    QCOMPARE(problems.size(), std::size_t{2});  // and that there is no tokenizer
+    for (const char* part : {"\"layers.1.attention_norm.weight\"", "consolidated.02.pth",
+                             "consolidated.00.pth", "different models"})
+        QVERIFY2(problems[0].find(part) != std::string::npos, problems[0].c_str());
+    for (const auto& name : {"shards-4", "shards-4-rows"})
+        QVERIFY(inspectFolder(name).value().checkpoint.warnings.empty());
+
+    LoadRequest request;
+    request.location.model = m_folder.filePath("shards-of-two-models").toStdString();
+    request.needsTokenizer = false;
+    const auto model = loadModel(request, {}, {});
+    QVERIFY2(model.ok(), model.ok() ? "" : model.error().text().c_str());
+    QCOMPARE(model.value()->info.notes, std::vector<std::string>{problems[0]});
 }
 
 QTEST_GUILESS_MAIN(TestInspection)
