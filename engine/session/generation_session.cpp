@@ -26,9 +26,9 @@ std::uint64_t randomSeed() {
            ((std::uint64_t{1} << 53) - 1);
 }
 
-Error promptTooLong(std::int64_t tokens, std::int64_t context) {
+Error promptTooLong(const std::string& tokens, std::int64_t context) {
     return {ErrorCode::InvalidRequest,
-            "The prompt has " + std::to_string(tokens) + " tokens, but the context holds " +
+            "The prompt has " + tokens + " tokens, but the context holds " +
                 std::to_string(context) +
                 ". Shorten the prompt or load the model with a longer context.",
             {}};
@@ -83,10 +83,13 @@ public:
     }
 
     Result<GenerationResult> go() {
+        const std::int64_t context = m_result.statistics.contextLength;
+        // Encoding takes seconds for some megabytes and cannot be stopped.
+        const std::int64_t fewest = m_model.tokenizer->fewestTokens(m_request.prompt.size());
+        if (fewest > context) return promptTooLong("at least " + std::to_string(fewest), context);
         m_history = m_model.tokenizer->encode(m_request.prompt);
         const auto promptTokens = static_cast<std::int64_t>(m_history.size());
-        if (promptTokens > m_result.statistics.contextLength)
-            return promptTooLong(promptTokens, m_result.statistics.contextLength);
+        if (promptTokens > context) return promptTooLong(std::to_string(promptTokens), context);
         m_sink.promptStarted(promptTokens, m_result.statistics.seed);
         const Result<void> prefilled = prefill();
         if (!prefilled.ok()) {

@@ -2,6 +2,7 @@
 
 #include <sentencepiece_processor.h>
 
+#include <algorithm>
 #include <cassert>
 #include <charconv>
 #include <utility>
@@ -59,6 +60,7 @@ struct Tokenizer::Impl {
     sentencepiece::SentencePieceProcessor processor;
     std::vector<std::string> pieces;  // [vocabularySize], bytes of each
     bool addsDummyPrefix = false;
+    std::size_t longestPiece = 0;  // in bytes, a space as sentencepiece writes it; 0: unknown
 
     // Asks the model itself instead of its settings: a letter gets a space before it or does not.
     [[nodiscard]] bool putsSpaceBefore(std::string_view letter) const {
@@ -106,8 +108,12 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::open(const std::filesystem::
 
     const int size = processor.GetPieceSize();
     impl->pieces.reserve(static_cast<std::size_t>(size));
-    for (TokenId token = 0; token < size; ++token)
+    const bool isBounded = keepsEveryByte(bytes);
+    for (TokenId token = 0; token < size; ++token) {
         impl->pieces.push_back(bytesOf(processor, token));
+        if (isBounded)
+            impl->longestPiece = std::max(impl->longestPiece, processor.IdToPiece(token).size());
+    }
     impl->addsDummyPrefix = impl->putsSpaceBefore("a");
     return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));
 }
@@ -119,6 +125,12 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
     assert(status.ok());
     ids.insert(ids.begin(), bos());
     return ids;
+}
+
+std::int64_t Tokenizer::fewestTokens(std::size_t textBytes) const {
+    const std::size_t longest = m_impl->longestPiece;
+    if (longest == 0) return 1;
+    return 1 + static_cast<std::int64_t>(textBytes / longest + (textBytes % longest != 0 ? 1 : 0));
 }
 
 std::string_view Tokenizer::pieceBytes(TokenId token) const {

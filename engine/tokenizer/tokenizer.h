@@ -29,6 +29,10 @@ public:
     // does); BOS alone for an empty text.
     [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
 
+    // A lower bound of how many tokens encode() makes of a text of so many bytes, at no cost: as if
+    // all were the longest piece. BOS alone where the tokenizer shortens texts before.
+    [[nodiscard]] std::int64_t fewestTokens(std::size_t textBytes) const;
+
     // The bytes that `token` adds to a running text: U+2581 becomes a space, a byte piece its byte,
     // control pieces (BOS, EOS, unknown) nothing. May be a part of a UTF-8 character. Nothing for
     // an id outside [0, vocabularySize()): a model's vocabulary may be padded. Valid as long as

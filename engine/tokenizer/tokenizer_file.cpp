@@ -96,8 +96,11 @@ constexpr std::uint64_t kPieces = 1;
 constexpr std::uint64_t kTrainerSpec = 2;
 constexpr std::uint64_t kNormalizerSpec = 3;
 constexpr std::uint64_t kDenormalizerSpec = 5;
-// Of NormalizerSpec.
+// Of TrainerSpec; false if it is not there.
+constexpr std::uint64_t kByteFallback = 35;
+// Of NormalizerSpec; the second is true if it is not there.
 constexpr std::uint64_t kCharacterMap = 2;
+constexpr std::uint64_t kRemoveExtraSpaces = 4;
 
 // Protocol buffers' base-128 number; moves `bytes` past it.
 std::optional<std::uint64_t> readVarint(std::span<const std::byte>& bytes) {
@@ -116,6 +119,7 @@ std::optional<std::uint64_t> readVarint(std::span<const std::byte>& bytes) {
 struct Field {
     std::uint64_t number = 0;
     std::span<const std::byte> content;  // of strings and messages; empty for numbers
+    std::uint64_t value = 0;             // of varints
 };
 
 // The field at the start of `bytes`, which it moves past it; empty when it runs past the end or is
@@ -123,9 +127,13 @@ struct Field {
 std::optional<Field> readField(std::span<const std::byte>& bytes) {
     const auto tag = readVarint(bytes);
     if (!tag) return std::nullopt;
-    Field field{*tag >> 3, {}};
+    Field field{*tag >> 3, {}, 0};
     const std::uint64_t wireType = *tag & 7U;
-    if (wireType == 0) return readVarint(bytes) ? std::optional(field) : std::nullopt;
+    if (wireType == 0) {
+        const auto value = readVarint(bytes);
+        field.value = value.value_or(0);
+        return value ? std::optional(field) : std::nullopt;
+    }
     std::uint64_t size = 0;
     if (wireType == 1) {
         size = 8;
@@ -152,6 +160,26 @@ bool hasSoundCharacterMap(std::span<const std::byte> specification) {
         if (field->number == kCharacterMap && !isSoundCharacterMap(field->content)) return false;
     }
     return true;
+}
+
+// The number in a message that has it, else `otherwise`.
+std::uint64_t numberIn(std::span<const std::byte> message, std::uint64_t number,
+                       std::uint64_t otherwise) {
+    while (!message.empty()) {
+        const auto field = readField(message);
+        if (!field) break;
+        if (field->number == number) otherwise = field->value;
+    }
+    return otherwise;
+}
+
+bool hasCharacterMap(std::span<const std::byte> specification) {
+    while (!specification.empty()) {
+        const auto field = readField(specification);
+        if (!field) break;
+        if (field->number == kCharacterMap && !field->content.empty()) return true;
+    }
+    return false;
 }
 
 Error notSentencepiece() {
@@ -193,6 +221,21 @@ Result<void> checkTokenizerFile(std::span<const std::byte> bytes) {
                      "download tokenizer.model again.",
                      {}};
     return {};
+}
+
+bool keepsEveryByte(std::span<const std::byte> bytes) {
+    bool keepsBytes = false;
+    bool keepsText = false;
+    while (!bytes.empty()) {
+        const auto field = readField(bytes);
+        if (!field) return false;
+        if (field->number == kTrainerSpec)
+            keepsBytes = numberIn(field->content, kByteFallback, 0) != 0;
+        if (field->number == kNormalizerSpec)
+            keepsText = !hasCharacterMap(field->content) &&
+                        numberIn(field->content, kRemoveExtraSpaces, 1) == 0;
+    }
+    return keepsBytes && keepsText;
 }
 
 }  // namespace qllama

@@ -78,6 +78,7 @@ private slots:
     void storiesEndByThemselves();
     void contextFillsUp();
     void aPromptThatDoesNotFitNamesBothNumbers();
+    void aPromptThatCannotFitIsNotEncoded();
     void anEmptyPromptIsBosAlone();
     void noTokensOnlyEvaluatesThePrompt();
     void settingsOutOfRangeAreRefused();
@@ -300,6 +301,20 @@ void TestGenerationSession::aPromptThatDoesNotFitNamesBothNumbers() {
     QVERIFY2(message.contains(QString::number(tokens)) && message.contains(" 8"),
              qPrintable(message));
     QVERIFY(outcome.recorder.chunks.empty());
+}
+
+void TestGenerationSession::aPromptThatCannotFitIsNotEncoded() {
+    const auto session = open(Precision::Source, 2, 8);
+    GenerationRequest request = story(1);
+    request.prompt.clear();
+    while (request.prompt.size() < 10'000)
+        request.prompt += "Once upon a time ";
+    const auto fewest = session->model().tokenizer->fewestTokens(request.prompt.size());
+    const Outcome outcome = run(*session, request);
+    QVERIFY(!outcome.result.ok());
+    const QString message = QString::fromStdString(outcome.result.error().message);
+    const QString expected = QString("at least %1 tokens, but the context holds 8.").arg(fewest);
+    QVERIFY2(message.contains(expected), qPrintable(message));
 }
 
 void TestGenerationSession::anEmptyPromptIsBosAlone() {

@@ -66,6 +66,7 @@ private slots:
     void idsOutsideAreSilent();
     void knowsItsSpecialPieces();
     void knowsWhetherItAddsASpace();
+    void knowsTheFewestTokens();
     void outlivesItsFile();
     void encodesFromManyThreads();
 
@@ -228,6 +229,33 @@ void TestTokenizer::knowsWhetherItAddsASpace() {
     QVERIFY(open("llama")->addsDummyPrefix());
     QVERIFY(open("unigram")->addsDummyPrefix());
     QVERIFY(!open("no-prefix")->addsDummyPrefix());
+}
+
+// Also of the texts that come out shortest: the longest piece over and over, spaces of either kind, and
+// what a tokenizer without bytes for them makes one unknown piece of.
+void TestTokenizer::knowsTheFewestTokens() {
+    for (const char* name : {"llama", "unigram"}) {
+        const auto tokenizer = open(name);
+        QVERIFY(tokenizer != nullptr);
+        std::vector<std::string> parts = {"\xE2\x96\x81", "\xFF", "\xE6\x97\xA5", "a\r\n",
+                                          "\xEF\xBD\x86"};
+        parts.emplace_back(1, ' ');
+        parts.emplace_back(1, '\0');
+        for (TokenId token = 0; token < tokenizer->vocabularySize(); ++token)
+            parts.emplace_back(tokenizer->pieceBytes(token));
+        for (const std::string& part : parts) {
+            std::string text;
+            for (int count = 0; count < 40; ++count)
+                text += part;
+            const auto tokens = static_cast<std::int64_t>(tokenizer->encode(text).size());
+            QVERIFY2(tokenizer->fewestTokens(text.size()) <= tokens, part.c_str());
+        }
+    }
+    QCOMPARE(open("unigram")->fewestTokens(1'000'000), 1);  // its character map may shorten a text
+    const auto llama = open("llama");
+    QCOMPARE(llama->fewestTokens(0), 1);
+    QCOMPARE(llama->fewestTokens(1), 2);
+    QVERIFY(llama->fewestTokens(1'000'000) > 10'000);
 }
 
 void TestTokenizer::outlivesItsFile() {
