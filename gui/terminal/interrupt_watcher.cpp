@@ -10,13 +10,21 @@
 
 namespace qllama {
 
+namespace {
+
+// Whoever started the program so (a shell its background jobs, `trap '' INT`) wants it to go on. A
+// signal that is blocked would come through all the same.
+bool isIgnored(int signal) {
+    struct sigaction action {};
+    return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+}  // namespace
+
 InterruptWatcher::InterruptWatcher(std::stop_source stop) : m_stop(std::move(stop)) {
     sigemptyset(&m_signals);
-    sigaddset(&m_signals, SIGINT);
-    sigaddset(&m_signals, SIGTERM);
-    // A shell starts background jobs with SIGINT ignored; `kill -INT` shall reach them all the same.
-    std::signal(SIGINT, SIG_DFL);
-    std::signal(SIGTERM, SIG_DFL);
+    for (const int signal : {SIGINT, SIGTERM})
+        if (!isIgnored(signal)) sigaddset(&m_signals, signal);
     pthread_sigmask(SIG_BLOCK, &m_signals, &m_oldMask);
     m_signalDescriptor = ::signalfd(-1, &m_signals, SFD_CLOEXEC);
     m_endDescriptor = ::eventfd(0, EFD_CLOEXEC);

@@ -8,7 +8,7 @@
 namespace qllama {
 
 // While one exists, SIGINT and SIGTERM go to its thread: the first asks `stop`, the second ends the
-// program at once as if nobody watched. Make it before any other thread starts: they inherit the
+// program at once as if nobody watched. One that is ignored stays so. Make it before any other thread starts: they inherit the
 // blocked signals from the thread that makes it.
 class InterruptWatcher {
 public:

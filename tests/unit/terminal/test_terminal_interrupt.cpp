@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <QTest>
+#include <chrono>
 #include <csignal>
 #include <semaphore>
 
@@ -22,6 +23,8 @@ const QStringList kEndless = {"--headless",    "--model", demoModel(),    "--pro
 ProgramRun interrupted(const QStringList& more, const QByteArray& sign, int signal) {
     QProcess process;
     process.setProcessEnvironment(terminalEnvironment());
+    // The test itself may run in the background of a shell, with the signal ignored.
+    process.setChildProcessModifier([signal] { std::signal(signal, SIG_DFL); });
     process.start(QStringLiteral(QLLAMA_PROGRAM), kEndless + more);
     QByteArray out;
     while (!out.contains(sign) && process.waitForReadyRead(-1))
@@ -36,6 +39,7 @@ ProgramRun interrupted(const QStringList& more, const QByteArray& sign, int sign
 int statusAfterSignals(int signalCount) {
     const pid_t child = ::fork();
     if (child == 0) {
+        std::signal(SIGINT, SIG_DFL);
         std::stop_source stop;
         std::binary_semaphore asked(0);
         const std::stop_callback callback(stop.get_token(), [&asked] { asked.release(); });
@@ -67,6 +71,8 @@ private slots:
     void statisticsAreStillPrinted();
     void firstSignalAsks();
     void secondSignalKills();
+    void ignoredSignalsStaySo_data() { signalEndsWithDone_data(); }
+    void ignoredSignalsStaySo();
 };
 
 void TestTerminalInterrupt::signalEndsWithDone_data() {
@@ -106,6 +112,34 @@ void TestTerminalInterrupt::secondSignalKills() {
     const int status = statusAfterSignals(2);
     QVERIFY(WIFSIGNALED(status));
     QCOMPARE(WTERMSIG(status), SIGINT);
+}
+
+// In a child of its own, as in firstSignalAsks(); other signals are still watched.
+void TestTerminalInterrupt::ignoredSignalsStaySo() {
+    QFETCH(int, signal);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const int other = signal == SIGINT ? SIGTERM : SIGINT;
+        std::signal(signal, SIG_IGN);
+        std::signal(other, SIG_DFL);
+        std::stop_source stop;
+        std::binary_semaphore asked(0);
+        const std::stop_callback callback(stop.get_token(), [&asked] { asked.release(); });
+        bool wasAsked = false;
+        {
+            const InterruptWatcher watcher(stop);
+            ::kill(::getpid(), signal);
+            ::kill(::getpid(), signal);
+            wasAsked = asked.try_acquire_for(std::chrono::milliseconds(200));
+            ::kill(::getpid(), other);
+            asked.acquire();
+        }
+        ::_exit(wasAsked ? 1 : 0);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    QVERIFY(WIFEXITED(status));
+    QCOMPARE(WEXITSTATUS(status), 0);
 }
 
 QTEST_GUILESS_MAIN(TestTerminalInterrupt)
