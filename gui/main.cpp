@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "gui/command_line.h"
+#include "gui/standard_streams.h"
 #include "gui/terminal/terminal.h"
 #include "gui/window/window.h"
 
@@ -24,6 +25,7 @@ bool hasDisplay(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    qllama::holdStandardStreams();
     if (qllama::wantsTerminal(argc, argv)) return qllama::runTerminal(argc, argv);
     if (!hasDisplay(argc, argv)) {
         std::fputs(

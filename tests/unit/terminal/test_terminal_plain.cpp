@@ -52,6 +52,8 @@ private slots:
     void colorsShowTheProbability();
     void colorsOnlyWhereTheyAreUnderstood();
     void progressIsErased();
+    void closedStreamsAreNoFiles_data();
+    void closedStreamsAreNoFiles();
     void readerThatLeaves();
     void fullDisk_data();
     void fullDisk();
@@ -140,6 +142,40 @@ void TestTerminalPlain::progressIsErased() {
     QVERIFY(!quiet.contains("Loading"));
     const QByteArray json = onTerminal(arguments + QStringList{"--json"}, terminalOfKind("xterm"));
     QVERIFY(!json.contains("Loading"));
+}
+
+void TestTerminalPlain::closedStreamsAreNoFiles_data() {
+    QTest::addColumn<QString>("redirection");
+    QTest::addColumn<int>("exitCode");
+    QTest::addColumn<QByteArray>("error");
+    QTest::newRow("input") << "0<&-" << 0 << QByteArray();
+    QTest::newRow("output") << "1>&-" << 1
+                            << QByteArray(
+                                   "Cannot write to standard output: Bad file descriptor.\n");
+    QTest::newRow("error") << "2>&-" << 0 << QByteArray();
+    QTest::newRow("input and error") << "0<&- 2>&-" << 0 << QByteArray();
+    QTest::newRow("all") << "0<&- 1>&- 2>&-" << 1 << QByteArray();
+}
+
+// What the program opens would take the free numbers, and what it prints go into that.
+void TestTerminalPlain::closedStreamsAreNoFiles() {
+    QFETCH(QString, redirection);
+    QFETCH(int, exitCode);
+    QFETCH(QByteArray, error);
+    const QTemporaryDir folder;
+    const auto logits = [&](const QString& more, const QString& name) {
+        const ProgramRun run =
+            runCommand("bash", {"-c", "\"$@\" " + more, "bash", QLLAMA_PROGRAM, "--headless",
+                                "--model", demoModel(), "--prompt", kPrompt, "--max-tokens", "0",
+                                "--logits", folder.filePath(name)});
+        QFile file(folder.filePath(name));
+        return std::pair(run, file.open(QIODevice::ReadOnly) ? file.readAll() : QByteArray());
+    };
+    const auto [run, bytes] = logits(redirection, "closed.npy");
+    QVERIFY(!run.crashed);
+    QCOMPARE(run.exitCode, exitCode);
+    if (!error.isEmpty()) QCOMPARE(run.err, error);
+    if (exitCode == 0 || !bytes.isEmpty()) QCOMPARE(bytes, logits({}, "open.npy").second);
 }
 
 void TestTerminalPlain::readerThatLeaves() {
