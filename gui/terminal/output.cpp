@@ -58,6 +58,24 @@ void printError(std::string_view line) {
     static_cast<void>(writeAll(STDERR_FILENO, withoutControls(line) + "\n"));
 }
 
+std::string shownOnTerminal(std::string_view text) {
+    constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+    const std::string valid = toValidUtf8(text);
+    std::string shown;
+    for (std::size_t index = 0; index < valid.size(); ++index) {
+        const auto byte = static_cast<unsigned char>(valid[index]);
+        // The controls of Latin-1, U+0080 to U+009F, have two bytes.
+        const bool isHigh = byte == 0xC2 && static_cast<unsigned char>(valid[index + 1]) < 0xA0;
+        const bool isLow = byte < 0x20 && byte != '\n' && byte != '\t';
+        if (isHigh || isLow || byte == 0x7F)
+            shown += kReplacement;
+        else
+            shown += valid[index];
+        if (isHigh) ++index;
+    }
+    return shown;
+}
+
 std::string withoutControls(std::string_view text) {
     std::string clean = toValidUtf8(text);
     for (char& character : clean) {

@@ -140,13 +140,14 @@ void PlainReporter::failed(std::string_view message) {
 void PlainReporter::print(std::string_view text, int red, int green, int blue) {
     if (text.empty()) return;
     m_printed = true;
+    const std::string shown = m_output.isTerminal() ? shownOnTerminal(text) : std::string(text);
     if (!m_style.colored) {
-        m_output.write(text);
+        m_output.write(shown);
         return;
     }
     const std::string color = "\x1b[38;2;" + std::to_string(red) + ";" + std::to_string(green) +
                               ";" + std::to_string(blue) + "m";
-    m_output.write(color + std::string(text) + "\x1b[0m");
+    m_output.write(color + shown + "\x1b[0m");
 }
 
 // A file gets exactly the text; on a terminal what follows starts on a line of its own.

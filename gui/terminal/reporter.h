@@ -57,8 +57,8 @@ struct PlainStyle {
     bool demoModel = false;   // nobody named a model: the statistics say so
 };
 
-// The prompt and the continuation on standard output, byte for byte, and one line of statistics on
-// standard error.
+// The prompt and the continuation on standard output, byte for byte but on a terminal (see
+// shownOnTerminal()), and one line of statistics on standard error.
 class PlainReporter : public Reporter {
 public:
     PlainReporter(StandardOutput& output, const PlainStyle& style);

@@ -52,6 +52,7 @@ private slots:
     void colorsShowTheProbability();
     void colorsOnlyWhereTheyAreUnderstood();
     void progressIsErased();
+    void controlsAreShownOnATerminal();
     void closedStreamsAreNoFiles_data();
     void closedStreamsAreNoFiles();
     void readerThatLeaves();
@@ -142,6 +143,25 @@ void TestTerminalPlain::progressIsErased() {
     QVERIFY(!quiet.contains("Loading"));
     const QByteArray json = onTerminal(arguments + QStringList{"--json"}, terminalOfKind("xterm"));
     QVERIFY(!json.contains("Loading"));
+}
+
+void TestTerminalPlain::controlsAreShownOnATerminal() {
+    const QByteArray prompt =
+        "Once\x1b]0;title\x07\x0e\tupon\xC2\x9B"
+        "5m \xC3\xA9\x7F\xC2\xA9";
+    const QByteArray shown =
+        "Once\uFFFD]0;title\uFFFD\uFFFD\tupon\uFFFD"
+        "5m \xC3\xA9\uFFFD\xC2\xA9";
+    const QStringList arguments = {"--headless",   "--model", demoModel(), "--prompt", prompt,
+                                   "--max-tokens", "1",       "--quiet",   "--color",  "never"};
+    QStringList loud = arguments;
+    loud.removeAll("--quiet");
+    const QByteArray onScreen = onTerminal(loud, terminalOfKind("dumb"));
+    QVERIFY2(onScreen.contains(shown), onScreen.constData());
+    const QByteArray colored =
+        onTerminal(loud + QStringList{"--color", "always"}, terminalOfKind("dumb"));
+    QVERIFY2(colored.contains("m" + shown + "\x1b[0m"), colored.constData());
+    QVERIFY(runProgram(loud).out.startsWith(prompt));  // a pipe
 }
 
 void TestTerminalPlain::closedStreamsAreNoFiles_data() {
