@@ -194,6 +194,21 @@ Result<void> locateParams(const CheckpointLocation& location, CheckpointFiles& f
                  (files.folder / kParamsName).string()};
 }
 
+// There, and a file or a folder.
+Result<void> checkExists(const fs::path& model, const std::string& given) {
+    std::error_code failed;
+    const fs::file_status status = fs::status(model, failed);
+    if (given.empty() || status.type() == fs::file_type::not_found)
+        return Error{ErrorCode::NotFound, "There is no file or folder of this name.", given};
+    if (!fs::status_known(status))
+        return Error{ErrorCode::Io, "Cannot open this: " + failed.message() + ".", given};
+    if (fs::is_regular_file(status) || fs::is_directory(status)) return {};
+    return Error{ErrorCode::InvalidFile,
+                 "This is a device, a pipe or the like, not a model. Choose the folder that holds "
+                 "consolidated.00.pth.",
+                 given};
+}
+
 }  // namespace
 
 std::string numberedName(std::size_t index, const fs::path& sibling) {
@@ -205,9 +220,7 @@ std::string numberedName(std::size_t index, const fs::path& sibling) {
 Result<CheckpointFiles> findCheckpointFiles(const CheckpointLocation& location) {
     std::error_code failed;
     fs::path model = fs::absolute(location.model, failed).lexically_normal();
-    if (location.model.empty() || failed || !fs::exists(model, failed))
-        return Error{ErrorCode::NotFound, "There is no file or folder of this name.",
-                     location.model.string()};
+    QLLAMA_CHECK(checkExists(model, location.model.string()));
     if (!model.has_filename()) model = model.parent_path();  // "folder/"
     CheckpointFiles files;
     QLLAMA_CHECK(locateWeights(model, files));

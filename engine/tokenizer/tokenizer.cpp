@@ -41,6 +41,15 @@ std::string bytesOf(const sentencepiece::SentencePieceProcessor& processor, Toke
     return processor.IsByte(token) ? byteOfPiece(piece) : withSpaces(piece);
 }
 
+// The library begins some messages with its own line and condition, "./src/a.cc(12) [x != 0] ", and
+// often says nothing more.
+std::string withoutSource(std::string_view message) {
+    const std::size_t source = message.find(".cc(");
+    if (source == std::string_view::npos) return std::string(message);
+    const std::size_t end = message.find("] ", source);
+    return std::string(end == std::string_view::npos ? "" : message.substr(end + 2));
+}
+
 Error missingPiece(const sentencepiece::SentencePieceProcessor& processor, std::string where) {
     const bool both = processor.bos_id() < 0 && processor.eos_id() < 0;
     const std::string which = both                     ? "neither a BOS nor an EOS piece"
@@ -97,12 +106,14 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::open(const std::filesystem::
     auto& processor = impl->processor;
     const auto status = processor.LoadFromSerializedProto(
         {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-    if (!status.ok())
+    if (!status.ok()) {
+        const std::string reason = withoutSource(status.error_message());
         return Error{ErrorCode::InvalidFile,
-                     std::string("This is not a usable sentencepiece model: the sentencepiece "
-                                 "library says \"") +
-                         status.error_message() + "\". Copy or download tokenizer.model again.",
+                     "This is not a usable sentencepiece model, the sentencepiece library says" +
+                         (reason.empty() ? reason : ": \"" + reason + "\"") +
+                         ". Copy or download tokenizer.model again.",
                      path.string()};
+    }
     if (processor.bos_id() < 0 || processor.eos_id() < 0)
         return missingPiece(processor, path.string());
 

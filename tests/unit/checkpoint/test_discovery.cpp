@@ -1,4 +1,6 @@
 // Which files are taken, from whatever the user points at. Only names matter here.
+#include <unistd.h>
+
 #include <QDir>
 #include <QFile>
 #include <QTemporaryDir>
@@ -17,6 +19,7 @@ private slots:
     void findsTheFiles();
     void saysWhatIsMissing_data();
     void saysWhatIsMissing();
+    void saysWhatCannotBeOpened();
     void explicitFilesWin();
     void nameIsTheFoldersOwn();
 
@@ -159,6 +162,32 @@ void TestDiscovery::saysWhatIsMissing() {
         QVERIFY2(message.contains(word), qPrintable(message));
     QVERIFY2(message.endsWith('.'), qPrintable(message));
     QVERIFY(QString::fromStdString(found.error().where).startsWith(m_folder->path()));
+}
+
+void TestDiscovery::saysWhatCannotBeOpened() {
+    const auto device = findCheckpointFiles({.model = "/dev/null", .tokenizer = {}, .params = {}});
+    QVERIFY(!device.ok());
+    QVERIFY2(device.error().message.starts_with("This is a device"),
+             device.error().message.c_str());
+    QCOMPARE(device.error().where, std::string("/dev/null"));
+
+    make({"m/params.json", "m/consolidated.00.pth"});
+    const QString file = m_folder->filePath("m/consolidated.00.pth");
+    QVERIFY(QFile::setPermissions(m_folder->filePath("m"), {}));
+    QVERIFY(QFile::setPermissions(m_folder->path(), QFile::ReadOther | QFile::ExeOther |
+                                                        QFile::ReadOwner | QFile::WriteOwner |
+                                                        QFile::ExeOwner));
+    // Nothing is closed to root.
+    const uid_t self = ::geteuid();
+    constexpr uid_t kNobody = 65534;
+    QVERIFY(self != 0 || ::seteuid(kNobody) == 0);
+    const auto closed = find("m/consolidated.00.pth");
+    QVERIFY(self != 0 || ::seteuid(self) == 0);
+    QVERIFY(QFile::setPermissions(m_folder->filePath("m"),
+                                  QFile::ReadOwner | QFile::WriteOwner | QFile::ExeOwner));
+    QVERIFY(!closed.ok());
+    QCOMPARE(closed.error().message, std::string("Cannot open this: Permission denied."));
+    QCOMPARE(closed.error().where, file.toStdString());
 }
 
 void TestDiscovery::explicitFilesWin() {

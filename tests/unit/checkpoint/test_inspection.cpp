@@ -21,6 +21,7 @@ private slots:
     void describesShards();
     void saysWhatIsWrong();
     void saysWhichNormIsAnotherInAShard();
+    void contextOfParamsThatIsTooLong();
 
 private:
     [[nodiscard]] Result<Inspection> inspectFolder(const QString& name) const {
@@ -135,6 +136,28 @@ void TestInspection::saysWhichNormIsAnotherInAShard() {
     const auto model = loadModel(request, {}, {});
     QVERIFY2(model.ok(), model.ok() ? "" : model.error().text().c_str());
     QCOMPARE(model.value()->info.notes, std::vector<std::string>{problems[0]});
+}
+
+void TestInspection::contextOfParamsThatIsTooLong() {
+    const QString path = m_folder.filePath("float64/params.json");
+    QFile params(path);
+    QVERIFY(params.open(QFile::ReadOnly));
+    const QByteArray text = params.readAll().replace("}", ", \"max_seq_len\": 2147483648}");
+    params.close();
+    QVERIFY(params.open(QFile::WriteOnly) && params.write(text) == text.size());
+    params.close();
+    LoadRequest request;
+    request.location.model = m_folder.filePath("float64").toStdString();
+    request.needsTokenizer = false;
+    const auto model = loadModel(request, {}, {});
+    QVERIFY(!model.ok());
+    const Error& error = model.error();
+    QVERIFY2(
+        error.message.find("\"max_seq_len\" in params.json is 2147483648") != std::string::npos,
+        error.message.c_str());
+    QCOMPARE(QString::fromStdString(error.where), path);
+    request.contextLength = 64;
+    QVERIFY(loadModel(request, {}, {}).ok());
 }
 
 QTEST_GUILESS_MAIN(TestInspection)

@@ -114,6 +114,7 @@ void TestTokenizerFiles::strangeFiles() {
     const Error& error = opened.error();
     QVERIFY2(QString::fromStdString(error.message).contains(says), error.message.c_str());
     QVERIFY(error.message.ends_with('.'));
+    QVERIFY2(error.message.find(".cc") == std::string::npos, error.message.c_str());
     QCOMPARE(static_cast<int>(error.code), code);
     QCOMPARE(error.where, path.string());
 }
