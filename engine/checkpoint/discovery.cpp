@@ -83,8 +83,8 @@ std::map<std::size_t, fs::path> numberedShards(const std::vector<fs::path>& path
     return shards;
 }
 
-Result<std::vector<fs::path>> withoutGaps(const std::map<std::size_t, fs::path>& shards,
-                                          const fs::path& folder) {
+Result<std::vector<fs::path>> inOrder(const std::map<std::size_t, fs::path>& shards,
+                                      const fs::path& folder, Completeness completeness) {
     std::vector<fs::path> paths;
     std::vector<std::string> missing;
     const std::size_t last = shards.rbegin()->first;
@@ -100,7 +100,7 @@ Result<std::vector<fs::path>> withoutGaps(const std::map<std::size_t, fs::path>&
         else if (missing.size() < kNamedInError)
             missing.push_back(numberedName(number, shards.begin()->second));
     }
-    if (missing.empty()) return paths;
+    if (missing.empty() || completeness == Completeness::Optional) return paths;
     std::string names;
     for (const std::string& name : missing)
         names += (names.empty() ? "" : ", ") + name;
@@ -126,11 +126,12 @@ std::string hintFor(const std::vector<fs::path>& paths) {
     return "";
 }
 
-Result<std::vector<fs::path>> weightsIn(const fs::path& folder, bool& isNumbered) {
+Result<std::vector<fs::path>> weightsIn(const fs::path& folder, Completeness completeness,
+                                        bool& isNumbered) {
     QLLAMA_TRY(const std::vector<fs::path> paths, listFolder(folder));
     const auto numbered = numberedShards(paths);
     isNumbered = !numbered.empty();
-    if (isNumbered) return withoutGaps(numbered, folder);
+    if (isNumbered) return inOrder(numbered, folder, completeness);
     std::vector<fs::path> files;
     for (const fs::path& path : paths)
         if ((path.extension() == ".pth" || path.extension() == ".pt") && isFile(path))
@@ -152,11 +153,12 @@ Result<std::vector<fs::path>> weightsIn(const fs::path& folder, bool& isNumbered
 }
 
 // Fills folder and weights (and params when that is what was named).
-Result<void> locateWeights(const fs::path& model, CheckpointFiles& files) {
+Result<void> locateWeights(const fs::path& model, Completeness completeness,
+                           CheckpointFiles& files) {
     if (isFolder(model)) {
         const bool isShard = shardNumber(model) && unzippedFolder(model);
         files.folder = isShard ? model.parent_path() : model;
-        QLLAMA_TRY(files.weights, weightsIn(files.folder, files.isNumbered));
+        QLLAMA_TRY(files.weights, weightsIn(files.folder, completeness, files.isNumbered));
         return {};
     }
     files.folder = model.parent_path();
@@ -168,7 +170,7 @@ Result<void> locateWeights(const fs::path& model, CheckpointFiles& files) {
     const bool isParams = model.extension() == ".json";
     if (isParams) files.params = model;
     if (isParams || shardNumber(model)) {
-        QLLAMA_TRY(files.weights, weightsIn(files.folder, files.isNumbered));
+        QLLAMA_TRY(files.weights, weightsIn(files.folder, completeness, files.isNumbered));
     } else {
         files.weights = {model};
     }
@@ -217,14 +219,18 @@ std::string numberedName(std::size_t index, const fs::path& sibling) {
     return std::string(kNumberedPrefix) + number + (sibling.extension() == ".pth" ? ".pth" : "");
 }
 
-Result<CheckpointFiles> findCheckpointFiles(const CheckpointLocation& location) {
+Result<CheckpointFiles> findCheckpointFiles(const CheckpointLocation& location,
+                                            Completeness completeness) {
     std::error_code failed;
     fs::path model = fs::absolute(location.model, failed).lexically_normal();
     QLLAMA_CHECK(checkExists(model, location.model.string()));
     if (!model.has_filename()) model = model.parent_path();  // "folder/"
     CheckpointFiles files;
-    QLLAMA_CHECK(locateWeights(model, files));
-    QLLAMA_CHECK(locateParams(location, files));
+    QLLAMA_CHECK(locateWeights(model, completeness, files));
+    if (auto found = locateParams(location, files); !found.ok()) {
+        if (completeness == Completeness::Required) return found.error();
+        files.params.clear();
+    }
     files.name = files.folder.filename().string();
     // The folder in which Meta's own files lie beside converted ones.
     if (files.name == "original") files.name = files.folder.parent_path().filename().string();

@@ -20,8 +20,13 @@ struct CheckpointFiles {
     bool isNumbered = false;                     // consolidated.00, .01, ...
 };
 
-// Looks at names only, opens nothing. A gap in the numbering is an error that names the file.
-Result<CheckpointFiles> findCheckpointFiles(const CheckpointLocation& location);
+enum class Completeness { Required, Optional };
+
+// Looks at names only, opens nothing. A gap in the numbering is an error that names the file, and so
+// is a missing params.json; where completeness is optional the files that are there are found, and
+// `params` may be empty.
+Result<CheckpointFiles> findCheckpointFiles(const CheckpointLocation& location,
+                                            Completeness completeness = Completeness::Required);
 
 // "consolidated.03.pth", or "consolidated.03" beside an unzipped `sibling`.
 std::string numberedName(std::size_t index, const std::filesystem::path& sibling);

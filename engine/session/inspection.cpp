@@ -1,6 +1,9 @@
 #include "engine/session/inspection.h"
 
+#include <utility>
+
 #include "engine/backend/precision.h"
+#include "engine/checkpoint/checkpoint_survey.h"
 #include "engine/session/model_loader.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -55,10 +58,23 @@ void inspectTokenizer(Inspection& inspection) {
 
 Result<Inspection> inspect(const CheckpointLocation& location) {
     Inspection inspection;
-    QLLAMA_TRY(inspection.checkpoint, openCheckpoint(location, {}));
+    auto opened = openCheckpoint(location, {});
+    if (!opened.ok()) {
+        auto survey = surveyCheckpoint(location, {});
+        if (!survey.ok()) return opened.error();
+        inspection.isWhole = false;
+        inspection.problems = {opened.error().text()};
+        opened = std::move(survey);
+    }
+    inspection.checkpoint = std::move(opened).value();
     const Checkpoint& checkpoint = inspection.checkpoint;
-    inspection.problems = checkpoint.warnings;
+    inspection.problems.insert(inspection.problems.end(), checkpoint.warnings.begin(),
+                               checkpoint.warnings.end());
     inspection.parameterCount = parameterCount(checkpoint.tensors);
+    if (!inspection.isWhole) {
+        inspectTokenizer(inspection);
+        return inspection;
+    }
     const auto config = resolveConfig(checkpoint, std::nullopt);
     if (config.ok()) {
         inspection.config = config.value();

@@ -23,6 +23,7 @@ struct MemoryNeed {
 
 struct Inspection {
     Checkpoint checkpoint;
+    bool isWhole = true;  // false: cannot be loaded at all, this is what can be read of it
     std::optional<LlamaConfig> config;  // empty when the weights are not usable; see problems
     std::int64_t parameterCount = 0;
     std::int64_t contextLength = 0;     // what the model says, else 2048; 0 without config
@@ -30,7 +31,7 @@ struct Inspection {
     std::vector<std::string> problems;  // why it cannot run or may run wrongly, in sentences
 };
 
-// Fails only when there is nothing to describe: no weights or params.json, or unreadable ones.
+// Fails only when there is nothing to describe: no weights, or unreadable ones.
 Result<Inspection> inspect(const CheckpointLocation& location);
 
 }  // namespace qllama

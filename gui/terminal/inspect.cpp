@@ -1,6 +1,7 @@
 #include "engine/session/inspection.h"
 #include "gui/terminal/answer.h"
 #include "gui/terminal/describe.h"
+#include "gui/terminal/exit_code.h"
 #include "gui/terminal/json_object.h"
 #include "gui/terminal/output.h"
 #include "gui/terminal/text_table.h"
@@ -73,8 +74,12 @@ std::string inspectionJson(const Inspection& inspection) {
     JsonObject object;
     object.add("event", "inspection")
         .add("name", checkpoint.name)
-        .add("path", checkpoint.folder.string())
-        .add("params_path", checkpoint.paramsPath.string());
+        .add("path", checkpoint.folder.string());
+    if (!checkpoint.paramsPath.empty()) {
+        object.add("params_path", checkpoint.paramsPath.string());
+    } else {
+        object.addNull("params_path");
+    }
     if (checkpoint.tokenizerPath) {
         object.add("tokenizer_path", checkpoint.tokenizerPath->string());
     } else {
@@ -99,7 +104,7 @@ std::vector<TextRow> overviewRows(const Inspection& inspection) {
     const Checkpoint& checkpoint = inspection.checkpoint;
     std::vector<TextRow> rows = {
         {"Folder", checkpoint.folder.string()},
-        {"Params", checkpoint.paramsPath.string()},
+        {"Params", checkpoint.paramsPath.empty() ? "not found" : checkpoint.paramsPath.string()},
         {"Tokenizer", checkpoint.tokenizerPath ? checkpoint.tokenizerPath->string() : "not found"},
         {"Parameters", std::to_string(inspection.parameterCount)},
     };
@@ -164,17 +169,17 @@ std::string inspectionText(const Inspection& inspection) {
            sentences("Notes", checkpoint.notes) + sentences("Problems", inspection.problems);
 }
 
-Result<std::string> inspected(const CommandLine& commandLine) {
-    CheckpointLocation location = commandLine.load.location;
-    location.model = *commandLine.inspectPath;
-    QLLAMA_TRY(const Inspection inspection, inspect(location));
-    return commandLine.json ? inspectionJson(inspection) : inspectionText(inspection);
-}
-
 }  // namespace
 
 int runInspect(const CommandLine& commandLine) {
-    return printAnswer(commandLine.json, inspected(commandLine));
+    CheckpointLocation location = commandLine.load.location;
+    location.model = *commandLine.inspectPath;
+    const Result<Inspection> inspection = inspect(location);
+    if (!inspection) return printAnswer(commandLine.json, inspection.error());
+    const int exitCode =
+        printAnswer(commandLine.json, commandLine.json ? inspectionJson(inspection.value())
+                                                       : inspectionText(inspection.value()));
+    return inspection.value().isWhole ? exitCode : kExitFailed;
 }
 
 }  // namespace qllama

@@ -22,6 +22,8 @@ private slots:
     void saysWhatIsWrong();
     void saysWhichNormIsAnotherInAShard();
     void contextOfParamsThatIsTooLong();
+    void listsWhatCanBeReadOfAPart_data();
+    void listsWhatCanBeReadOfAPart();
 
 private:
     [[nodiscard]] Result<Inspection> inspectFolder(const QString& name) const {
@@ -158,6 +160,41 @@ void TestInspection::contextOfParamsThatIsTooLong() {
     QCOMPARE(QString::fromStdString(error.where), path);
     request.contextLength = 64;
     QVERIFY(loadModel(request, {}, {}).ok());
+}
+
+void TestInspection::listsWhatCanBeReadOfAPart_data() {
+    QTest::addColumn<QString>("folder");
+    QTest::addColumn<QString>("removed");
+    QTest::addColumn<QString>("problem");
+    QTest::addColumn<int>("shards");
+    QTest::addColumn<qint64>("outputRows");  // as they are listed
+    QTest::newRow("no params.json") << "shards-4-rows"
+                                    << "params.json"
+                                    << "params.json is missing" << 4 << qint64{40};
+    QTest::newRow("a gap") << "shards-2"
+                           << "consolidated.00.pth"
+                           << "consolidated.00.pth is missing" << 1 << qint64{20};
+    QTest::newRow("the last missing") << "legacy-shards-2"
+                                      << "consolidated.01.pth"
+                                      << "consolidated.01.pth is missing" << 1 << qint64{20};
+}
+
+void TestInspection::listsWhatCanBeReadOfAPart() {
+    QFETCH(QString, folder);
+    QFETCH(QString, removed);
+    QFETCH(QString, problem);
+    QFETCH(int, shards);
+    QFETCH(qint64, outputRows);
+    QVERIFY(QFile::remove(m_folder.filePath(folder + "/" + removed)));
+    const auto inspection = inspectFolder(folder);
+    QVERIFY2(inspection.ok(), inspection.ok() ? "" : inspection.error().text().c_str());
+    const Inspection& found = inspection.value();
+    QVERIFY(!found.isWhole && !found.config && found.memory.empty());
+    QVERIFY2(QString::fromStdString(found.problems[0]).contains(problem),
+             found.problems[0].c_str());
+    QCOMPARE(found.checkpoint.shards.size(), static_cast<std::size_t>(shards));
+    QCOMPARE(found.checkpoint.tensors.at("output.weight").shape[0], outputRows);
+    QCOMPARE(found.checkpoint.notes.size(), std::size_t{shards == 1 ? 1U : 0U});
 }
 
 QTEST_GUILESS_MAIN(TestInspection)

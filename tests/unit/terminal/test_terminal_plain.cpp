@@ -71,6 +71,7 @@ private slots:
     void inspection();
     void inspectionAsJson();
     void inspectionOfNothing();
+    void inspectionOfAPart();
 };
 
 void TestTerminalPlain::promptAndContinuationThenStatistics() {
@@ -400,6 +401,23 @@ void TestTerminalPlain::inspectionOfNothing() {
     QCOMPARE(run.exitCode, 1);
     QCOMPARE(run.err.count('\n'), 1);
     QCOMPARE(jsonLines(run.out).first()["event"].toString(), QString("error"));
+}
+
+void TestTerminalPlain::inspectionOfAPart() {
+    const QTemporaryDir folder;
+    QVERIFY(
+        QFile::copy(demoModel() + "/consolidated.00.pth", folder.filePath("consolidated.00.pth")));
+    const ProgramRun text = runProgram({"--inspect", folder.path()});
+    QCOMPARE(text.exitCode, 1);
+    for (const char* part : {"not found", "layers.0.attention.wq.weight", "Problems",
+                             "params.json is missing beside the weights"})
+        QVERIFY2(text.out.contains(part), text.out.constData());
+    const ProgramRun json = runProgram({"--inspect", folder.path(), "--json"});
+    QCOMPARE(json.exitCode, 1);
+    const QJsonObject inspection = jsonLines(json.out).first();
+    QCOMPARE(inspection["event"].toString(), QString("inspection"));
+    QVERIFY(inspection["params_path"].isNull() && inspection["config"].isNull());
+    QVERIFY(inspection["tensors"].toArray().size() > 50);
 }
 
 QTEST_GUILESS_MAIN(TestTerminalPlain)
