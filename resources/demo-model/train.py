@@ -16,6 +16,7 @@ import json
 import math
 import os
 import random
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -309,9 +310,12 @@ def main():
     ap.add_argument("--vocab", type=int, default=Params.vocab_size)
     ap.add_argument("--resume", action="store_true",
                     help="go on from the checkpoint in --work: warm up to --lr again, then decay")
+    ap.add_argument("--start-from", metavar="FOLDER",
+                    help="go on from a finished model, with its tokenizer and a new optimizer")
     ap.add_argument("--skip-stories", type=int, default=0, help="leave out the first ones")
     ap.add_argument("--copy-weight", type=float, default=3.0,
                     help="weight, at first, in the loss of a rare token said before in the document")
+    ap.add_argument("--copy-weight-end", type=float, default=1.0, help="the same at the end")
     ap.add_argument("--bench", action="store_true", help="only measure the speed")
     args = ap.parse_args()
 
@@ -369,7 +373,9 @@ def main():
     distinct = len(set(stories))
     print(f"{len(stories)} stories, {distinct} distinct", flush=True)
     prefix = os.path.join(args.work, "tokenizer")
-    if not args.resume:
+    if args.start_from:
+        shutil.copyfile(os.path.join(args.start_from, "tokenizer.model"), prefix + ".model")
+    elif not args.resume:
         train_tokenizer(stories[:20000], prefix, args.vocab)
     import sentencepiece as spm
     sp = spm.SentencePieceProcessor(model_file=prefix + ".model")
@@ -406,6 +412,12 @@ def main():
         first, before = saved["step"], saved.get("seconds", 0.0)
         seen = saved.get("tokens", 0)
         print(f"from step {first}, after {seen} tokens and {before:.0f} s", flush=True)
+    if args.start_from:
+        weights = torch.load(os.path.join(args.start_from, "consolidated.00.pth"))
+        model.load_state_dict({name: w.float() for name, w in weights.items()})
+        with open(os.path.join(args.start_from, "training.json")) as f:
+            facts = json.load(f)
+        first, before, seen = facts["steps"], facts["train_seconds"], facts["tokens"]
     copied = None
     steps = first
     start = since = time.time()
@@ -422,7 +434,8 @@ def main():
             group["lr"] = args.lr * scale
         x, y = to_tensors(work[(n - first) % len(work)])
         again = said_before(x, y, rare)
-        weight = torch.where(again, 1 + (args.copy_weight - 1) * (1 - done), 1.0)
+        copy_weight = args.copy_weight + (args.copy_weight_end - args.copy_weight) * done
+        weight = torch.where(again, copy_weight, 1.0)
         loss, loss_again = step(x, y, weight, again)
         steps += 1
         copied = loss_again if copied is None else 0.95 * copied + 0.05 * loss_again
