@@ -20,16 +20,6 @@ double millisecondsSince(Clock::time_point start) {
     return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-Result<std::shared_ptr<const Tokenizer>> openTokenizer(const Checkpoint& checkpoint) {
-    if (!checkpoint.tokenizerPath)
-        return Error{ErrorCode::NotFound,
-                     "There is no tokenizer.model in " + checkpoint.folder.string() +
-                         " or in the folder above it. Choose the tokenizer.model that came with "
-                         "these weights.",
-                     "tokenizer.model"};
-    return Tokenizer::open(*checkpoint.tokenizerPath);
-}
-
 // The element types of the matrices, for people: "f16", or "bf16 and f32" when they differ.
 std::string storedTypes(const Checkpoint& checkpoint) {
     std::set<std::string_view> names;
@@ -201,6 +191,16 @@ Result<void> moveStageToCpu(LoadedModel& model, std::size_t index, const Error& 
 }
 
 }  // namespace
+
+Result<std::shared_ptr<const Tokenizer>> openTokenizer(const Checkpoint& checkpoint) {
+    if (!checkpoint.tokenizerPath)
+        return Error{ErrorCode::NotFound,
+                     "There is no tokenizer.model in " + checkpoint.folder.string() +
+                         " or in the folder above it. Choose the tokenizer.model that came with "
+                         "these weights.",
+                     "tokenizer.model"};
+    return Tokenizer::open(*checkpoint.tokenizerPath);
+}
 
 KvPrecision automaticKvPrecision(Precision precision, const TensorCatalog& tensors,
                                  const LlamaConfig& config, std::int64_t contextLength) {

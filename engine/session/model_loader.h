@@ -88,6 +88,8 @@ Result<void> leaveDevice(LoadedModel& model, const Error& failure, std::stop_tok
 
 // Error code of a missing tokenizer.model is NotFound with where = "tokenizer.model": the front end
 // then asks for the file and tries again with location.tokenizer set.
+Result<std::shared_ptr<const Tokenizer>> openTokenizer(const Checkpoint& checkpoint);
+
 Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
                                                const LoadProgressSink& progress,
                                                std::stop_token stop);

@@ -7,15 +7,11 @@ namespace qllama {
 namespace {
 
 // Everything that can be wrong and is cheap to find out: the files, the devices, and whether they
-// have room. A missing tokenizer is left to loadModel(), whose error the window knows how to answer.
+// have room.
 Result<void> check(const LoadRequest& request, const std::stop_token& stop) {
     QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(request.location, stop));
-    std::optional<std::int64_t> vocabularySize;
-    if (checkpoint.tokenizerPath) {
-        QLLAMA_TRY(const auto tokenizer, Tokenizer::open(*checkpoint.tokenizerPath));
-        vocabularySize = tokenizer->vocabularySize();
-    }
-    QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, vocabularySize));
+    QLLAMA_TRY(const auto tokenizer, openTokenizer(checkpoint));
+    QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, tokenizer->vocabularySize()));
     QLLAMA_TRY([[maybe_unused]] const PlacementPlan plan, planModel(request, checkpoint, config));
     return {};
 }

@@ -107,6 +107,29 @@ private slots:
         m_fixture.click("samplerReset");
     }
 
+    void asksForAMissingTokenizerAndGoesOn() {
+        const QString from = QStringLiteral(QLLAMA_RESOURCE_DIR "/demo-model/");
+        const QDir folder(m_fixture.folder.path());
+        QVERIFY(folder.mkpath("bare/model"));  // none one folder up either
+        for (const char* name : {"params.json", "consolidated.00.pth"})
+            QVERIFY(
+                QFile::copy(from + name, folder.filePath(QStringLiteral("bare/model/") + name)));
+        m_fixture.answer = folder.filePath("bare/model");
+        m_fixture.action("Open Model Folder…")->trigger();
+        QVERIFY(m_fixture.becomesIdle());
+        const QString message = m_fixture.label("messageText");
+        QVERIFY2(message.contains("There is no tokenizer.model in"), qPrintable(message));
+        QVERIFY2(message.endsWith("demo-model is still loaded."), qPrintable(message));
+        QVERIFY(m_fixture.label("statusModel").startsWith("demo-model"));
+        m_fixture.answer = from + "tokenizer.model";
+        m_fixture.click("messageAction");
+        QVERIFY(m_fixture.becomesIdle());
+        QVERIFY(m_fixture.label("statusModel").startsWith("model"));
+        m_fixture.answer = from;
+        m_fixture.action("Open Model Folder…")->trigger();
+        QVERIFY(m_fixture.becomesIdle());
+    }
+
     void writesWhatTheTerminalWritesWithTheSameSeed() {
         m_fixture.click("seedRandom");
         auto* seed = m_fixture.find<QLineEdit>("seedEdit");
