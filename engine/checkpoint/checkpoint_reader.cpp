@@ -15,6 +15,15 @@ constexpr std::int64_t kNamedInError = 8;
 // One of the names that Hugging Face's conversion gives; everything else differs with it.
 constexpr const char* kConvertedName = "layers.0.self_attn.q_proj.weight";
 
+Result<CheckpointFiles> findFiles(const CheckpointLocation& location) {
+    Result<CheckpointFiles> files = findCheckpointFiles(location);
+    if (files.ok()) return files;
+    // Nobody needs to look for the params.json of a file that is no checkpoint.
+    const auto found = findCheckpointFiles(location, Completeness::Optional);
+    if (found.ok()) QLLAMA_CHECK(checkWeightFileKind(found.value().weights.front()));
+    return files;
+}
+
 Result<void> checkLayout(const StateDict& content, const std::filesystem::path& path) {
     if (!content.tensors.contains(kConvertedName)) return {};
     return Error{ErrorCode::Unsupported,
@@ -60,7 +69,7 @@ void addNotes(const StateDict& content, std::vector<std::string>& notes) {
 }  // namespace
 
 Result<Checkpoint> openCheckpoint(const CheckpointLocation& location, std::stop_token stop) {
-    QLLAMA_TRY(CheckpointFiles files, findCheckpointFiles(location));
+    QLLAMA_TRY(CheckpointFiles files, findFiles(location));
     Checkpoint checkpoint;
     QLLAMA_TRY(checkpoint.params, readParams(files.params));
     const std::int64_t dim = checkpoint.params.dim;

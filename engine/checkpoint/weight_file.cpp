@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
 #include <memory>
 
 #include "engine/checkpoint/folder_archive.h"
@@ -148,6 +149,17 @@ Error unknownKind(std::span<const std::byte> bytes, const std::string& label) {
 }
 
 }  // namespace
+
+Result<void> checkWeightFileKind(const fs::path& path) {
+    std::error_code failed;
+    if (fs::is_directory(path, failed)) return {};
+    QLLAMA_TRY(const FilePointer file, MappedFile::open(path));
+    const bool isKnown =
+        std::any_of(std::begin(kReaders), std::end(kReaders),
+                    [&file](const Reader& reader) { return reader.recognises(file->bytes()); });
+    if (isKnown) return {};
+    return unknownKind(file->bytes(), path.string());
+}
 
 Result<WeightFile> openWeightFile(const fs::path& path, std::stop_token stop) {
     const std::string label = path.string();

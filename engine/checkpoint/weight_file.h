@@ -16,6 +16,9 @@ struct WeightFile {
     StateDict content;
 };
 
+// From the first bytes alone: is this a file that openWeightFile() reads? Folders pass.
+Result<void> checkWeightFileKind(const std::filesystem::path& path);
+
 // A file of another kind (a web page, a Git LFS pointer, GGUF, safetensors, ...) is named in the
 // error. A folder is taken as an unzipped checkpoint.
 Result<WeightFile> openWeightFile(const std::filesystem::path& path, std::stop_token stop);

@@ -130,6 +130,20 @@ private slots:
         QVERIFY(m_fixture.becomesIdle());
     }
 
+    // Whoever opens it by mistake has no params.json to choose.
+    void aTextFileIsNoModel() {
+        QFile notes(m_fixture.folder.filePath("notes.pth"));
+        QVERIFY(notes.open(QIODevice::WriteOnly) && notes.write("Buy bread.\n") > 0);
+        notes.close();
+        m_fixture.answer = notes.fileName();
+        m_fixture.action("Open Model File…")->trigger();
+        QVERIFY(m_fixture.becomesIdle());
+        const QString message = m_fixture.label("messageText");
+        QVERIFY2(message.contains("This is not a checkpoint"), qPrintable(message));
+        QVERIFY2(message.endsWith("demo-model is still loaded."), qPrintable(message));
+        QVERIFY(!m_fixture.find<QAbstractButton>("messageAction")->isVisible());
+    }
+
     void writesWhatTheTerminalWritesWithTheSameSeed() {
         m_fixture.click("seedRandom");
         auto* seed = m_fixture.find<QLineEdit>("seedEdit");
