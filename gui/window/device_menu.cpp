@@ -66,6 +66,7 @@ void DeviceMenu::restore(const QSettings& settings) {
 }
 
 QString DeviceMenu::nameOf(const QString& id) const {
+    if (id == u"auto") return tr("Automatic");
     if (id == u"cpu") return tr("CPU");
     const auto& all = m_devices.devices;
     const auto found = std::find_if(all.begin(), all.end(), [&](const DeviceInfo& device) {
@@ -75,11 +76,14 @@ QString DeviceMenu::nameOf(const QString& id) const {
 }
 
 QString DeviceMenu::currentName() const {
-    if (m_current == u"auto") return tr("Automatic");
+    return namesOf(m_current).join(QStringLiteral(" + "));
+}
+
+QStringList DeviceMenu::namesOf(const QString& choice) const {
     QStringList names;
-    for (const QString& id : m_current.split(u','))
+    for (const QString& id : choice.split(u','))
         names += nameOf(id);
-    return names.join(QStringLiteral(" + "));
+    return names;
 }
 
 bool DeviceMenu::isFound(const QString& id) const {

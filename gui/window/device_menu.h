@@ -34,6 +34,7 @@ public:
     [[nodiscard]] QString current() const { return m_current; }
     [[nodiscard]] QString currentName() const;
     [[nodiscard]] QString nameOf(const QString& id) const;  // the id where that is all there is
+    [[nodiscard]] QStringList namesOf(const QString& choice) const;  // of the ids in it
 
 signals:
     void deviceChosen(const QString& id);

@@ -15,15 +15,33 @@ QSize ElidedLabel::sizeHint() const {
 }
 
 QSize ElidedLabel::minimumSizeHint() const {
-    const int shortest = fontMetrics().horizontalAdvance(QStringLiteral("abcd…"));
+    int shortest = fontMetrics().horizontalAdvance(m_shortText.isEmpty() ? QStringLiteral("abcd…")
+                                                                         : m_shortText + u' ');
+    shortest = qMax(shortest, m_fewestCharacters * fontMetrics().averageCharWidth());
     return {qMin(shortest, sizeHint().width()), fontMetrics().height()};
+}
+
+void ElidedLabel::setShortText(const QString& text) {
+    m_shortText = text;
+    updateGeometry();
+    update();
+}
+
+void ElidedLabel::setFewestCharacters(int count) {
+    m_fewestCharacters = count;
+    updateGeometry();
+}
+
+QString ElidedLabel::shownText() const {
+    const bool isShort =
+        !m_shortText.isEmpty() && fontMetrics().horizontalAdvance(text()) > width();
+    return fontMetrics().elidedText(isShort ? m_shortText : text(), Qt::ElideMiddle, width());
 }
 
 void ElidedLabel::paintEvent(QPaintEvent*) {
     QPainter painter(this);
-    const QString shown = fontMetrics().elidedText(text(), Qt::ElideMiddle, width());
     style()->drawItemText(&painter, rect(), static_cast<int>(Qt::AlignLeft | Qt::AlignVCenter),
-                          palette(), isEnabled(), shown, foregroundRole());
+                          palette(), isEnabled(), shownText(), foregroundRole());
 }
 
 }  // namespace qllama

@@ -104,6 +104,7 @@ void MainWindow::connectOutputActions() {
 void MainWindow::connectParts() {
     connect(m_engine.get(), &EngineController::stateChanged, this, &MainWindow::updateState);
     connect(m_engine.get(), &EngineController::modelLoaded, this, &MainWindow::updateState);
+    connect(m_engine.get(), &EngineController::modelMoved, this, &MainWindow::showDeviceName);
     connectDevices();
     connect(m_prompt, &PromptEditor::filesDropped, this,
             [this](const QMimeData* data) { dropFiles(*data, true); });
@@ -144,6 +145,7 @@ void MainWindow::start(const WindowStart& options) {
 }
 
 void MainWindow::updateState() {
+    showDeviceName();
     using State = EngineController::State;
     const State state = m_engine->state();
     const bool busy = state == State::Loading || state == State::Generating;
@@ -236,11 +238,25 @@ void MainWindow::setTextSteps(int steps) {
     m_prompt->textEdit()->setFont(text);
 }
 
+// Where the layers are; what was chosen until they are there.
 void MainWindow::showDeviceName() {
-    const QString name = m_deviceMenu->currentName();
-    m_deviceButton->setName(name, kMostDevicePixels);
-    m_deviceButton->setToolTip(tr("Device: %1. Click to choose another one.").arg(name));
-    m_deviceButton->setAccessibleName(tr("Device: %1").arg(name));
+    const QString chosen = m_deviceMenu->currentName();
+    QStringList names = m_deviceMenu->namesOf(m_deviceMenu->current());
+    const auto& model = m_engine->model();
+    const bool isThere = model && m_engine->state() != EngineController::State::Loading;
+    if (isThere && !model->placement.stages.empty() && m_deviceMenu->current() != u"auto") {
+        names.clear();
+        for (const StagePlacement& stage : model->placement.stages)
+            names += m_deviceMenu->nameOf(toQString(stage.device.id));
+    }
+    const QString all = names.join(QStringLiteral(" + "));
+    QString toolTip = tr("Device: %1. Click to choose another one.").arg(all);
+    if (all != chosen) toolTip += u'\n' + tr("Chosen: %1.").arg(chosen);
+    m_deviceButton->setName(
+        names.size() > 1 ? tr("%n device(s)", nullptr, static_cast<int>(names.size())) : all,
+        kMostDevicePixels);
+    m_deviceButton->setToolTip(toolTip);
+    m_deviceButton->setAccessibleName(tr("Device: %1").arg(all));
 }
 
 void MainWindow::showDevicePlan(const LoadRequest& request) {

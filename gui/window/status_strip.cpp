@@ -11,6 +11,8 @@
 namespace qllama {
 namespace {
 
+constexpr int kFewestModelCharacters = 24;  // shorter names are never elided
+
 QString number(double value, int decimals) {
     return QLocale().toString(value, 'f', decimals);
 }
@@ -64,6 +66,7 @@ StatusStrip::StatusStrip(QWidget* parent)
     layout->addWidget(m_device);
     layout->addStretch(1);
     m_model->setObjectName(QStringLiteral("statusModel"));
+    m_model->setFewestCharacters(kFewestModelCharacters);
     m_device->setObjectName(QStringLiteral("statusDevice"));
     m_tokens = addNumber("statusTokens", tr("Tokens generated in the last run"));
     m_msPerToken = addNumber("statusMsPerToken", tr("Mean time of a token, without the first"));
@@ -94,7 +97,8 @@ void StatusStrip::showModel(const ModelInfo& model) {
     QString places = tr("Device in use: %1").arg(device) + u'\n' +
                      tr("%n thread(s)", nullptr, model.threadCount);
     if (!model.placement.stages.empty()) places += u'\n' + placementDetails(model.placement);
-    setDevice(device, places);
+    const auto count = static_cast<int>(model.placement.stages.size());
+    setDevice(device, count > 1 ? tr("%n device(s)", nullptr, count) : QString(), places);
     GenerationStatistics none;
     none.contextLength = model.contextLength;
     showStatistics(none);
@@ -103,24 +107,28 @@ void StatusStrip::showModel(const ModelInfo& model) {
 void StatusStrip::showNoModel() {
     m_model->setText(tr("No model"));
     m_model->setToolTip({});
-    setDevice({}, {});
+    setDevice({}, {}, {});
     for (QLabel* label : {m_tokens, m_msPerToken, m_tokensPerSecond, m_context})
         label->clear();
 }
 
-void StatusStrip::setDevice(const QString& text, const QString& toolTip) {
+void StatusStrip::setDevice(const QString& text, const QString& shortText, const QString& toolTip) {
     m_deviceText = text;
+    m_deviceShortText = shortText;
     m_deviceTip = toolTip;
     endPlan();
 }
 
 void StatusStrip::showPlan(const PlacementPlan& plan) {
     m_device->setText(tr("Going to %1").arg(planSummary(plan)));
+    const auto count = static_cast<int>(plan.stages.size());
+    m_device->setShortText(count > 1 ? tr("Going to %n device(s)", nullptr, count) : QString());
     m_device->setToolTip(tr("What the model will need:") + u'\n' + placementDetails(plan));
 }
 
 void StatusStrip::endPlan() {
     m_device->setText(m_deviceText);
+    m_device->setShortText(m_deviceShortText);
     m_device->setToolTip(m_deviceTip);
 }
 

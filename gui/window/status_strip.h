@@ -27,11 +27,13 @@ public:
 
 private:
     QLabel* addNumber(const char* name, const QString& toolTip);
-    void setDevice(const QString& text, const QString& toolTip);
+    // `shortText`: where there is no room for the other; empty: it is elided.
+    void setDevice(const QString& text, const QString& shortText, const QString& toolTip);
 
     ElidedLabel* m_model;
     ElidedLabel* m_device;
     QString m_deviceText;  // of the device in use
+    QString m_deviceShortText;
     QString m_deviceTip;
     QLabel* m_tokens;
     QLabel* m_msPerToken;

@@ -36,7 +36,31 @@
     </message>
 </context>
 <context>
+    <name>qllama::MainWindow</name>
+    <message numerus="yes">
+        <source>%n device(s)</source>
+        <translation>
+            <numerusform>%n device</numerusform>
+            <numerusform>%n devices</numerusform>
+        </translation>
+    </message>
+</context>
+<context>
     <name>qllama::StatusStrip</name>
+    <message numerus="yes">
+        <source>%n device(s)</source>
+        <translation>
+            <numerusform>%n device</numerusform>
+            <numerusform>%n devices</numerusform>
+        </translation>
+    </message>
+    <message numerus="yes">
+        <source>Going to %n device(s)</source>
+        <translation>
+            <numerusform>Going to %n device</numerusform>
+            <numerusform>Going to %n devices</numerusform>
+        </translation>
+    </message>
     <message numerus="yes">
         <source>%n token(s)</source>
         <translation>

@@ -8,6 +8,8 @@
 
 #include "gui/window/application.h"
 #include "gui/window/device_menu.h"
+#include "gui/window/elided_label.h"
+#include "gui/window/text.h"
 #include "tests/gui/window_fixture.h"
 
 using namespace qllama;
@@ -268,6 +270,54 @@ private slots:
         QVERIFY(m_window->becomesIdle());
         QCOMPARE(m_window->loads.back().device, "auto");
         QVERIFY(!m_window->loads.back().split);
+    }
+
+    void severalDevicesAreCountedWhereTheirNamesHaveNoRoom() {
+        const DeviceInfo card = named("opencl:0", "An accelerator with a rather long name");
+        const DeviceInfo other = named("opencl:1", "Another one with a name that is no shorter");
+        m_window->devices = {{named("cpu", "Processor"), card, other}, {}};
+        m_window->script->load = [&](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
+            ModelInfo info = ScriptedEngine::modelInfo(request);
+            info.placement.stages = {stageOn(card, 0, 4), stageOn(other, 4, 2)};
+            return info;
+        };
+        WindowStart start = startWith("/models/mid");
+        start.load->device = "opencl:0,opencl:1";
+        m_window->openIdle(start);
+        auto* button = m_window->find<QToolButton>("deviceButton");
+        QTRY_VERIFY(button->text().startsWith("2 devices"));
+        QVERIFY(button->toolTip().contains(toQString(card.name)));
+        QVERIFY(button->toolTip().contains(toQString(other.name)));
+        m_window->generate();
+        m_window->window->resize(800, 600);
+        auto* model = m_window->find<ElidedLabel>("statusModel");
+        auto* device = m_window->find<ElidedLabel>("statusDevice");
+        QTRY_COMPARE(device->shownText(), "2 devices");
+        QCOMPARE(model->shownText(), "mid (f16)");
+        QVERIFY(device->toolTip().contains(toQString(card.name)));
+        QVERIFY(device->toolTip().contains(toQString(other.name)));
+        m_window->window->resize(1600, 600);
+        QTRY_VERIFY(device->shownText().startsWith(toQString(card.name)));
+    }
+
+    // What the menu was told is not always what the model makes use of.
+    void theDeviceButtonNamesWhereTheLayersAre() {
+        const DeviceInfo cpu = named("cpu", "Processor");
+        m_window->devices = {{cpu, bigCard()}, {}};
+        m_window->script->load = [](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
+            ModelInfo info = ScriptedEngine::modelInfo(request);
+            info.placement.stages = {stageOn(bigCard(), 0, 6)};
+            return info;
+        };
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:0,cpu";
+        m_window->openIdle(start);
+        auto* button = m_window->find<QToolButton>("deviceButton");
+        QTRY_VERIFY(button->text().startsWith("Big card"));
+        QVERIFY(button->toolTip().contains("Chosen: Big card + CPU."));
+        QCOMPARE(m_window->label("statusDevice"), "Big card");
+        m_window->action("Unload")->trigger();
+        QTRY_VERIFY(button->text().startsWith("2 devices"));
     }
 
     void devicesAreLookedForAgain() {
