@@ -75,6 +75,10 @@ QString DeviceMenu::nameOf(const QString& id) const {
     return found == all.end() ? id : deviceNameAmong(all, *found);
 }
 
+QString DeviceMenu::withNames(const std::string& sentence) const {
+    return withDeviceNames(toQString(sentence), m_devices.devices);
+}
+
 QString DeviceMenu::currentName() const {
     return namesOf(m_current).join(QStringLiteral(" + "));
 }

@@ -35,6 +35,8 @@ public:
     [[nodiscard]] QString currentName() const;
     [[nodiscard]] QString nameOf(const QString& id) const;  // the id where that is all there is
     [[nodiscard]] QStringList namesOf(const QString& choice) const;  // of the ids in it
+    // A sentence of the engine, with names where it says "opencl:0".
+    [[nodiscard]] QString withNames(const std::string& sentence) const;
 
 signals:
     void deviceChosen(const QString& id);

@@ -1,6 +1,7 @@
 #include "gui/window/device_text.h"
 
 #include <QLocale>
+#include <QRegularExpression>
 #include <QStringList>
 #include <algorithm>
 
@@ -71,6 +72,25 @@ QString deviceLabelAmong(const std::vector<DeviceInfo>& devices, const DeviceInf
 
 QString deviceNameAmong(const std::vector<DeviceInfo>& devices, const DeviceInfo& device) {
     return toldApart(plainName(device), device, devices, plainName);
+}
+
+QString withDeviceNames(const QString& sentence, const std::vector<DeviceInfo>& devices) {
+    static const QRegularExpression kId(QStringLiteral("\\bopencl:\\d+\\b"));
+    QString text;
+    qsizetype end = 0;
+    for (auto found = kId.globalMatch(sentence); found.hasNext();) {
+        const QRegularExpressionMatch match = found.next();
+        const auto device = std::find_if(
+            devices.begin(), devices.end(),
+            [&match](const DeviceInfo& known) { return toQString(known.id) == match.captured(); });
+        if (device == devices.end()) continue;
+        text += sentence.mid(end, match.capturedStart() - end) + deviceNameAmong(devices, *device);
+        end = match.capturedEnd();
+        // The engine may have put the name behind the id already.
+        const QString name = QStringLiteral(" (%1)").arg(toQString(device->name));
+        if (QStringView(sentence).mid(end).startsWith(name)) end += name.size();
+    }
+    return text + sentence.mid(end);
 }
 
 }  // namespace qllama

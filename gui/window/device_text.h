@@ -15,5 +15,7 @@ QString deviceFacts(const DeviceInfo& device);
 // two equal cards.
 QString deviceLabelAmong(const std::vector<DeviceInfo>& devices, const DeviceInfo& device);
 QString deviceNameAmong(const std::vector<DeviceInfo>& devices, const DeviceInfo& device);
+// A sentence of the engine, with the names of `devices` in the place of ids like "opencl:0".
+QString withDeviceNames(const QString& sentence, const std::vector<DeviceInfo>& devices);
 
 }  // namespace qllama

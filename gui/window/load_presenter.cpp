@@ -5,6 +5,7 @@
 
 #include "gui/window/activity_bar.h"
 #include "gui/window/device_menu.h"
+#include "gui/window/device_text.h"
 #include "gui/window/file_chooser.h"
 #include "gui/window/load_panel.h"
 #include "gui/window/message_bar.h"
@@ -30,13 +31,6 @@ bool isMissingParams(const Error& error) {
 bool isOneDeviceAlone(const LoadRequest& request) {
     return request.device.starts_with("opencl:") && request.device.find(',') == std::string::npos &&
            !request.mayUseCpu;
-}
-
-QString sentences(const std::vector<std::string>& notes) {
-    QStringList lines;
-    for (const std::string& note : notes)
-        lines += toQString(note);
-    return lines.join(u'\n');
 }
 
 }  // namespace
@@ -174,12 +168,16 @@ void LoadPresenter::noteLoaded(quint64 id) {
 void LoadPresenter::showLoaded(const ModelInfo& info) {
     m_parts.activity.finish();
     if (info.notes.empty()) return;
-    m_parts.messages.showMessage(
-        {.kind = Message::Kind::Info,
-         .text = tr("%1 is loaded. There is something to know about it.").arg(toQString(info.name)),
-         .details = sentences(info.notes),
-         .actionText = {},
-         .action = {}});
+    std::vector<DeviceInfo> devices = m_parts.devices.devices().devices;
+    if (devices.empty()) devices = devicesOf(info.placement);  // they are still looked for
+    QStringList notes;
+    for (const std::string& note : info.notes)
+        notes += withDeviceNames(toQString(note), devices);
+    Message message;
+    message.kind = Message::Kind::Info;
+    message.text = notes.takeFirst();
+    message.details = notes.join(u'\n');
+    m_parts.messages.showMessage(message);
 }
 
 void LoadPresenter::showFailure(const Error& error) {
@@ -196,7 +194,10 @@ void LoadPresenter::explainFailure(const Error& error) {
     message.details = tr("Model: %1").arg(pathText(m_running.location.model));
     if (!error.where.empty())
         message.details += u'\n' + tr("Where: %1").arg(toQString(error.where));
-    message.details += u'\n' + tr("Device: %1").arg(toQString(m_running.device));
+    message.details +=
+        u'\n' +
+        tr("Device: %1")
+            .arg(m_parts.devices.namesOf(toQString(m_running.device)).join(QStringLiteral(" + ")));
     if (m_parts.engine.model() && m_loaded)
         message.text += u' ' + tr("%1 is still loaded.").arg(displayName(m_loaded->location));
     offerHelp(error, message);
@@ -262,7 +263,7 @@ void LoadPresenter::offerDivision(Message& message) {
 
 void LoadPresenter::offerOtherDevice(const Error& error) {
     Message message;
-    message.text = toQString(error.message);
+    message.text = m_parts.devices.withNames(error.message);
     message.details = toQString(error.where);
     if (m_parts.devices.failureChoice() != DeviceFailureChoice::Stop) offerCpu(message);
     m_parts.messages.showMessage(message);
@@ -271,7 +272,7 @@ void LoadPresenter::offerOtherDevice(const Error& error) {
 void LoadPresenter::showMoved(const ModelInfo& info) {
     if (info.notes.empty()) return;
     m_parts.messages.showMessage({.kind = Message::Kind::Warning,
-                                  .text = toQString(info.notes.back()),
+                                  .text = m_parts.devices.withNames(info.notes.back()),
                                   .details = placementDetails(info.placement),
                                   .actionText = {},
                                   .action = {}});

@@ -20,10 +20,7 @@ QString bytes(std::int64_t count) {
 }
 
 QString deviceName(const PlacementPlan& plan, const StagePlacement& stage) {
-    std::vector<DeviceInfo> devices;
-    for (const StagePlacement& each : plan.stages)
-        devices.push_back(each.device);
-    return deviceNameAmong(devices, stage.device);
+    return deviceNameAmong(devicesOf(plan), stage.device);
 }
 
 // For one line about several devices.
@@ -32,6 +29,13 @@ QString shortDeviceName(const PlacementPlan& plan, const StagePlacement& stage) 
 }
 
 }  // namespace
+
+std::vector<DeviceInfo> devicesOf(const PlacementPlan& plan) {
+    std::vector<DeviceInfo> devices;
+    for (const StagePlacement& stage : plan.stages)
+        devices.push_back(stage.device);
+    return devices;
+}
 
 QString layerRange(const StagePlacement& stage) {
     const QString first = QLocale().toString(qint64(stage.firstLayer + 1));
@@ -74,7 +78,7 @@ QString placementDetails(const PlacementPlan& plan) {
         lines += line;
     }
     for (const std::string& note : plan.notes)
-        lines += toQString(note);
+        lines += withDeviceNames(toQString(note), devicesOf(plan));
     return lines.join(u'\n');
 }
 

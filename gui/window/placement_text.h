@@ -2,6 +2,7 @@
 #pragma once
 
 #include <QString>
+#include <vector>
 
 #include "engine/session/placement.h"
 
@@ -13,6 +14,7 @@ QString placementSummary(const PlacementPlan& plan);
 QString planSummary(const PlacementPlan& plan);
 // A line a device with its bytes, then the notes: why it is not simply what was asked for.
 QString placementDetails(const PlacementPlan& plan);
+[[nodiscard]] std::vector<DeviceInfo> devicesOf(const PlacementPlan& plan);
 // People count from one.
 QString layerRange(const StagePlacement& stage);
 

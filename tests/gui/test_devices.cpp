@@ -320,6 +320,27 @@ private slots:
         QTRY_VERIFY(button->text().startsWith("2 devices"));
     }
 
+    // The fact itself, not that there is one; with names, not with the ids of the command line.
+    void whatIsToKnowOfALoadIsSaidAtOnce() {
+        m_window->devices = {{named("cpu", "Processor"), bigCard()}, {}};
+        m_window->script->load = [](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
+            ModelInfo info = ScriptedEngine::modelInfo(request);
+            info.notes = {"8 of the 16 layers do not fit on opencl:0 and run on the processor.",
+                          "The device opencl:0 (Big card) is slow.", "opencl:7 is not known."};
+            return info;
+        };
+        m_window->openScripted();
+        auto* menu = m_window->find<DeviceMenu>("deviceMenu");
+        QTRY_VERIFY(menu->findChild<QAction*>("device:opencl:0"));
+        m_window->answer = "/models/fable";
+        m_window->action("Open Model Folder…")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("messageText"),
+                 "8 of the 16 layers do not fit on Big card and run on the processor.");
+        QCOMPARE(m_window->find<QLabel>("messageDetails")->text(),
+                 "The device Big card is slow.\nopencl:7 is not known.");
+    }
+
     void devicesAreLookedForAgain() {
         DeviceInfo cpu;
         cpu.id = "cpu";
