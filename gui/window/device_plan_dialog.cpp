@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "gui/window/device_text.h"
+#include "gui/window/load_panel.h"
 #include "gui/window/placement_text.h"
 #include "gui/window/recent_models.h"
 #include "gui/window/text.h"
@@ -28,11 +29,11 @@ QString bytes(std::int64_t count) {
 // What decides how many bytes are needed, apart from the devices.
 QString modelText(const LoadRequest& request) {
     const QString name = displayName(request.location);
-    const QString precision = toQString(keyOf(request.precision));
+    const QString precision = precisionLabel(request.precision);
     return request.contextLength
-               ? DevicePlanDialog::tr("Memory for %1, precision %2, %3 tokens of context:")
+               ? DevicePlanDialog::tr("Memory for %1, precision “%2”, %3 tokens of context:")
                      .arg(name, precision, QLocale().toString(qint64(*request.contextLength)))
-               : DevicePlanDialog::tr("Memory for %1, precision %2, the model's own context:")
+               : DevicePlanDialog::tr("Memory for %1, precision “%2”, the model's own context:")
                      .arg(name, precision);
 }
 
@@ -129,6 +130,7 @@ void DevicePlanDialog::present(const DeviceList& devices, const LoadRequest& req
         item->setToolTip(0, deviceFacts(device));
         item->setCheckState(0, chosen.contains(id) ? Qt::Checked : Qt::Unchecked);
     }
+    m_presentedIsListed = !this->chosen().isEmpty();
     plan();
 }
 
@@ -140,8 +142,8 @@ QString DevicePlanDialog::chosen() const {
     return ids.join(u',');
 }
 
-// What would be loaded. Nothing checked is what was presented, which may be "auto"; another choice
-// than that one is divided by the memory of the devices, and only over those that are checked.
+// What would be loaded. Nothing checked is what was presented where that is none of the list, such as
+// "auto"; another choice than that one is divided by the memory of the devices, and only over those that are checked.
 LoadRequest DevicePlanDialog::request() const {
     LoadRequest request = m_request;
     const std::string ids = chosen().toStdString();
@@ -164,6 +166,12 @@ void DevicePlanDialog::plan() {
         m_notes->setText(tr("Open a model first: the plan is for the one that was opened last."));
         return;
     }
+    if (chosen().isEmpty() && m_presentedIsListed) {
+        m_plan->clear();
+        m_notes->show();
+        m_notes->setText(tr("Check at least one device."));
+        return;
+    }
     const auto result = std::make_shared<std::optional<Result<PlacementPlan>>>();
     m_task.start(
         [result, request, planner = m_planner] {
@@ -181,27 +189,40 @@ void DevicePlanDialog::plan() {
         });
 }
 
+void DevicePlanDialog::addRow(const DeviceInfo& device, const QStringList& figures) {
+    QStringList columns{deviceNameAmong(m_known, device)};
+    columns += figures;
+    columns += device.globalMemoryBytes ? bytes(*device.globalMemoryBytes) : tr("unknown");
+    auto* item = new QTreeWidgetItem(m_plan, columns);
+    for (int column = 1; column < item->columnCount(); ++column)
+        item->setTextAlignment(column, Qt::AlignRight | Qt::AlignVCenter);
+}
+
 void DevicePlanDialog::showPlan(const Result<PlacementPlan>& plan) {
     m_plan->clear();
     m_load->setEnabled(plan.ok() && !chosen().isEmpty());
     if (!plan.ok()) {
-        m_notes->setText(toQString(plan.error().text()));
+        m_notes->setText(withDeviceNames(toQString(plan.error().text()), m_known));
         m_notes->show();
         return;
     }
+    QStringList unused = chosen().split(u',', Qt::SkipEmptyParts);
     for (const StagePlacement& stage : plan.value().stages) {
-        auto* item = new QTreeWidgetItem(
-            m_plan,
-            {deviceNameAmong(m_known, stage.device), layerRange(stage), bytes(stage.weightBytes),
-             bytes(stage.kvCacheBytes), bytes(stage.scratchBytes), bytes(stage.totalBytes()),
-             stage.device.globalMemoryBytes ? bytes(*stage.device.globalMemoryBytes)
-                                            : tr("unknown")});
-        for (int column = 1; column < item->columnCount(); ++column)
-            item->setTextAlignment(column, Qt::AlignRight | Qt::AlignVCenter);
+        addRow(stage.device,
+               {layerRange(stage), bytes(stage.weightBytes), bytes(stage.kvCacheBytes),
+                bytes(stage.scratchBytes), bytes(stage.totalBytes())});
+        unused.removeAll(toQString(stage.device.id));
     }
+    for (const DeviceInfo& device : m_known)
+        if (unused.contains(toQString(device.id)))
+            addRow(device, {QLocale().toString(0), bytes(0), bytes(0), bytes(0), bytes(0)});
     QStringList notes;
+    if (chosen().isEmpty() && m_request.device == "auto")
+        notes +=
+            tr("This is the choice of “Automatic”. To make another one, check at least one "
+               "device.");
     for (const std::string& note : plan.value().notes)
-        notes += toQString(note);
+        notes += withDeviceNames(toQString(note), m_known);
     m_notes->setText(notes.join(u'\n'));
     m_notes->setVisible(!notes.isEmpty());
 }

@@ -37,12 +37,15 @@ private:
     [[nodiscard]] QString chosen() const;
     [[nodiscard]] LoadRequest request() const;
     void plan();
+    // A row of the table; `figures` are those between the device's name and its memory.
+    void addRow(const DeviceInfo& device, const QStringList& figures);
     void showPlan(const Result<PlacementPlan>& plan);
 
     Planner m_planner;
     std::vector<DeviceInfo> m_known;
     LoadRequest m_request;
-    bool m_planAgain = false;  // the choice changed while a plan was made
+    bool m_presentedIsListed = false;  // as devices to check; "auto" is none
+    bool m_planAgain = false;          // the choice changed while a plan was made
     QTreeWidget* m_devices;
     QTreeWidget* m_plan;
     QLabel* m_model;  // what the plan is for

@@ -23,6 +23,12 @@ QString translated(std::string_view text) {
 
 }  // namespace
 
+QString precisionLabel(Precision precision) {
+    for (const PrecisionInfo& info : precisions())
+        if (info.precision == precision) return translated(info.label);
+    return toQString(keyOf(precision));
+}
+
 LoadPanel::LoadPanel(QWidget* parent)
     : QWidget(parent),
       m_precision(new CalmComboBox(this)),

@@ -11,6 +11,9 @@ class QSpinBox;
 
 namespace qllama {
 
+// "As in the file": a precision as the panel calls it.
+QString precisionLabel(Precision precision);
+
 class LoadPanel : public QWidget {
     Q_OBJECT
 

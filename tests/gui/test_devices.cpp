@@ -154,6 +154,46 @@ private slots:
         QVERIFY(menu->findChild<QAction*>("device:opencl:0,cpu")->isChecked());
     }
 
+    void aDialogThatCannotLoadSaysWhy() {
+        m_window->devices = {{named("cpu", "Processor"), bigCard()}, {}};
+        m_window->plan = [](const LoadRequest& request) -> Result<PlacementPlan> {
+            PlacementPlan plan;
+            plan.stages = {stageOn(bigCard(), 0, 6)};
+            plan.notes = {request.device + " holds it."};
+            return plan;
+        };
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:0";
+        m_window->openIdle(start);
+        auto* menu = m_window->find<DeviceMenu>("deviceMenu");
+        QTRY_VERIFY(menu->findChild<QAction*>("device:opencl:0")->text().contains("Big card"));
+        menu->findChild<QAction*>("devicePlan")->trigger();
+        QTRY_COMPARE(m_window->label("planNotes"), "Big card holds it.");
+        QCOMPARE(m_window->label("planModel"),
+                 "Memory for fable, precision “As in the file”, the model's own context:");
+        auto* devices = m_window->find<QTreeWidget>("planDevices");
+        auto* stages = m_window->find<QTreeWidget>("planStages");
+        auto* load = m_window->find<QPushButton>("planLoad");
+        QCOMPARE(stages->topLevelItemCount(), 1);
+        QVERIFY(load->isEnabled());
+        devices->topLevelItem(0)->setCheckState(0, Qt::Unchecked);
+        QTRY_COMPARE(m_window->label("planNotes"), "Check at least one device.");
+        QCOMPARE(stages->topLevelItemCount(), 0);
+        QVERIFY(!load->isEnabled());
+        // A device for which nothing is left is not passed over in silence.
+        devices->topLevelItem(0)->setCheckState(0, Qt::Checked);
+        devices->topLevelItem(1)->setCheckState(0, Qt::Checked);
+        QTRY_COMPARE(stages->topLevelItemCount(), 2);
+        QCOMPARE(stages->topLevelItem(0)->text(1), "1–6");
+        QCOMPARE(stages->topLevelItem(1)->text(0), "Processor");
+        QCOMPARE(stages->topLevelItem(1)->text(1), "0");
+        QVERIFY(load->isEnabled());
+        menu->findChild<QAction*>("device:auto")->trigger();
+        menu->findChild<QAction*>("devicePlan")->trigger();
+        QTRY_VERIFY(m_window->label("planNotes").contains("check at least one device"));
+        QVERIFY(!load->isEnabled());
+    }
+
     void equalCardsAreToldApart() {
         DeviceInfo second = bigCard();
         second.id = "opencl:1";
