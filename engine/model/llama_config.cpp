@@ -13,6 +13,11 @@ Error invalid(const Checkpoint& checkpoint, std::string message) {
     return {ErrorCode::InvalidFile, std::move(message), checkpoint.folder.string()};
 }
 
+// Where params.json says otherwise than the weights.
+Error wrongParams(const Checkpoint& checkpoint, std::string message) {
+    return {ErrorCode::InvalidFile, std::move(message), checkpoint.paramsPath.string()};
+}
+
 Result<const CatalogTensor*> findTensor(const Checkpoint& checkpoint, const std::string& name) {
     const auto found = checkpoint.tensors.find(name);
     if (found == checkpoint.tensors.end())
@@ -70,10 +75,11 @@ Result<void> resolveFfn(const Checkpoint& checkpoint, LlamaConfig& config) {
         return invalid(checkpoint, "The tensor 'layers.0.feed_forward.w1.weight' is empty.");
     const auto claimed = claimedFfnDim(checkpoint.params);
     if (claimed && *claimed != config.ffnDim)
-        return invalid(checkpoint, "The feed-forward width is " + std::to_string(config.ffnDim) +
-                                       " in the weights but " + std::to_string(*claimed) +
-                                       " by params.json (dim, multiple_of, ffn_dim_multiplier). "
-                                       "The two do not belong together.");
+        return wrongParams(checkpoint, "The feed-forward width is " +
+                                           std::to_string(config.ffnDim) + " in the weights but " +
+                                           std::to_string(*claimed) +
+                                           " by params.json (dim, multiple_of, "
+                                           "ffn_dim_multiplier). The two do not belong together.");
     return {};
 }
 
@@ -87,10 +93,10 @@ Result<void> resolveVocabulary(const Checkpoint& checkpoint,
         return invalid(checkpoint, "The tensor 'tok_embeddings.weight' is empty.");
     if (checkpoint.params.vocabularySize &&
         *checkpoint.params.vocabularySize != config.vocabularySize)
-        return invalid(checkpoint, "The vocabulary is " + rows + " in the weights but " +
-                                       std::to_string(*checkpoint.params.vocabularySize) +
-                                       " in params.json (vocab_size). The two do not belong "
-                                       "together.");
+        return wrongParams(checkpoint, "The vocabulary is " + rows + " in the weights but " +
+                                           std::to_string(*checkpoint.params.vocabularySize) +
+                                           " in params.json (vocab_size). The two do not belong "
+                                           "together.");
     if (tokenizerVocabulary && *tokenizerVocabulary != config.vocabularySize)
         return Error{ErrorCode::InvalidFile,
                      "The tokenizer has " + std::to_string(*tokenizerVocabulary) +

@@ -18,13 +18,28 @@
 namespace qllama {
 namespace {
 
-bool isMissingTokenizer(const Error& error) {
-    return error.code == ErrorCode::NotFound && error.where == "tokenizer.model";
+// The file that the user chose beside the model, when the failure is about that one.
+std::optional<std::filesystem::path> wrongChoice(
+    const Error& error, const std::optional<std::filesystem::path>& chosen) {
+    return chosen && error.where == chosen->string() ? chosen : std::nullopt;
 }
 
-bool isMissingParams(const Error& error) {
-    return error.code == ErrorCode::NotFound &&
-           std::filesystem::path(error.where).filename() == "params.json";
+bool lacksTokenizer(const Error& error, const CheckpointLocation& location) {
+    return (error.code == ErrorCode::NotFound && error.where == "tokenizer.model") ||
+           wrongChoice(error, location.tokenizer);
+}
+
+bool lacksParams(const Error& error, const CheckpointLocation& location) {
+    return (error.code == ErrorCode::NotFound &&
+            std::filesystem::path(error.where).filename() == "params.json") ||
+           wrongChoice(error, location.params);
+}
+
+// "tokenizer.txt: This is not ...", where it is not the model's own file that is wrong.
+QString reasonText(const QString& reason, const Error& error, const CheckpointLocation& location) {
+    auto wrong = wrongChoice(error, location.tokenizer);
+    if (!wrong) wrong = wrongChoice(error, location.params);
+    return wrong ? LoadPresenter::tr("%1: %2").arg(pathText(wrong->filename()), reason) : reason;
 }
 
 // And the CPU was not to take what does not fit there.
@@ -105,18 +120,22 @@ void LoadPresenter::loadAsShown(const LoadRequest& request) {
 }
 
 void LoadPresenter::chooseTokenizer() {
+    chooseTokenizerFor(m_location);
+}
+
+void LoadPresenter::chooseTokenizerFor(const CheckpointLocation& model) {
     m_parts.files.openFile(m_parts.picker.window(), tr("Choose the Model's Tokenizer"),
-                           tr("Tokenizers (*.model);;All files (*)"), [this](const QString& path) {
-                               CheckpointLocation location = m_location;
+                           tr("Tokenizers (*.model);;All files (*)"),
+                           [this, location = model](const QString& path) mutable {
                                location.tokenizer = toPath(path);
                                load(location);
                            });
 }
 
-void LoadPresenter::chooseParams() {
+void LoadPresenter::chooseParamsFor(const CheckpointLocation& model) {
     m_parts.files.openFile(m_parts.picker.window(), tr("Choose the Model's params.json"),
-                           tr("Parameters (*.json);;All files (*)"), [this](const QString& path) {
-                               CheckpointLocation location = m_location;
+                           tr("Parameters (*.json);;All files (*)"),
+                           [this, location = model](const QString& path) mutable {
                                location.params = toPath(path);
                                load(location);
                            });
@@ -189,8 +208,10 @@ void LoadPresenter::showFailure(const Error& error) {
 
 void LoadPresenter::explainFailure(const Error& error) {
     Message message;
-    message.text = tr("%1 could not be loaded. %2")
-                       .arg(displayName(m_running.location), toQString(error.message));
+    message.text =
+        tr("%1 could not be loaded. %2")
+            .arg(displayName(m_running.location),
+                 reasonText(m_parts.devices.withNames(error.message), error, m_running.location));
     message.details = tr("Model: %1").arg(pathText(m_running.location.model));
     if (!error.where.empty())
         message.details += u'\n' + tr("Where: %1").arg(toQString(error.where));
@@ -212,20 +233,16 @@ void LoadPresenter::goBack() {
 
 void LoadPresenter::offerHelp(const Error& error, Message& message) {
     const CheckpointLocation location = m_running.location;
-    if (isMissingTokenizer(error)) {
+    if (lacksTokenizer(error, location)) {
         message.kind = Message::Kind::Warning;
         message.actionText = tr("Choose Tokenizer…");
-        message.action = [this, location] {
-            m_location = location;
-            chooseTokenizer();
-        };
-    } else if (isMissingParams(error)) {
+        message.action = [this, location] { chooseTokenizerFor(location); };
+        message.actionAsks = true;
+    } else if (lacksParams(error, location)) {
         message.kind = Message::Kind::Warning;
         message.actionText = tr("Choose params.json…");
-        message.action = [this, location] {
-            m_location = location;
-            chooseParams();
-        };
+        message.action = [this, location] { chooseParamsFor(location); };
+        message.actionAsks = true;
     } else if (error.code == ErrorCode::OutOfMemory && isOneDeviceAlone(m_running)) {
         offerDivision(message);
     } else if (error.code == ErrorCode::Device && m_running.device != "cpu" && !stillOnCpu() &&
@@ -259,6 +276,7 @@ void LoadPresenter::offerDivision(Message& message) {
     message.kind = Message::Kind::Warning;
     message.actionText = tr("Divide It…");
     message.action = [this, divided] { emit planRequested(divided); };
+    message.actionAsks = true;
 }
 
 void LoadPresenter::offerOtherDevice(const Error& error) {

@@ -47,7 +47,6 @@ public:
     // A device failed while it computed: says so, and offers the CPU where the user wants to be asked.
     void offerOtherDevice(const Error& error);
     void chooseTokenizer();
-    void chooseParams();
     // The model asked for last, with the values of the controls: what to remember.
     [[nodiscard]] LoadRequest request() const;
 
@@ -65,6 +64,8 @@ private:
     };
 
     void connectEngine();
+    void chooseTokenizerFor(const CheckpointLocation& model);
+    void chooseParamsFor(const CheckpointLocation& model);
     void place(const LoadRequest& request);
     void goBack();
     void showProgress(const LoadProgress& progress);

@@ -130,7 +130,7 @@ void MessageBar::dismiss() {
 
 void MessageBar::runAction() {
     const auto action = m_message.action;
-    dismiss();
+    if (!m_message.actionAsks) dismiss();
     if (action) action();
 }
 

@@ -18,6 +18,8 @@ struct Message {
     QString details;
     QString actionText;
     std::function<void()> action;
+    bool actionAsks =
+        false;  // first asks the user for more: the message stays until he has answered
 };
 
 // Never modal and never takes the focus; a new message replaces the old one.

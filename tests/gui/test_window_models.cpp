@@ -93,6 +93,9 @@ private slots:
         m_window->openIdle();
         QCOMPARE(m_window->label("messageText"),
                  "fable could not be loaded. There is no tokenizer.");
+        m_window->click("messageAction");  // and the user thinks better of it
+        QCOMPARE(m_window->label("messageText"),
+                 "fable could not be loaded. There is no tokenizer.");
         m_window->answer = "/elsewhere/tokenizer.model";
         m_window->click("messageAction");
         QVERIFY(m_window->becomesIdle());
@@ -113,11 +116,65 @@ private slots:
         };
         m_window->openIdle(startWith("/models/fable.pth"));
         QVERIFY(m_window->label("messageText").endsWith("params.json is missing."));
+        m_window->click("messageAction");
+        QVERIFY(m_window->label("messageText").endsWith("params.json is missing."));
         m_window->answer = "/elsewhere/params.json";
         m_window->click("messageAction");
         QVERIFY(m_window->becomesIdle());
         QCOMPARE(m_window->loads.back().location.params.value(), "/elsewhere/params.json");
         QCOMPARE(m_window->window->engine().state(), State::Ready);
+    }
+
+    void aWrongFileBesideTheModelIsNamedAndAskedForAgain_data() {
+        QTest::addColumn<bool>("isTokenizer");
+        QTest::addColumn<QString>("missing");
+        QTest::addColumn<QString>("button");
+        QTest::newRow("tokenizer") << true << "tokenizer.model"
+                                   << "Choose Tokenizer…";
+        QTest::newRow("params") << false << "/models/params.json"
+                                << "Choose params.json…";
+    }
+
+    void aWrongFileBesideTheModelIsNamedAndAskedForAgain() {
+        QFETCH(bool, isTokenizer);
+        QFETCH(QString, missing);
+        QFETCH(QString, button);
+        m_window->script->keepsModelOnFailure = true;
+        m_window->openIdle(startWith("/models/old"));
+        m_window->script->load = [&](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
+            m_window->loads.push_back(request);
+            const auto& chosen = isTokenizer ? request.location.tokenizer : request.location.params;
+            if (!chosen) return Error{ErrorCode::NotFound, "It is missing.", missing.toStdString()};
+            if (chosen->filename() == "wrong.txt")
+                return Error{ErrorCode::InvalidFile, "This is something else.", chosen->string()};
+            return ScriptedEngine::modelInfo(request);
+        };
+        m_window->answer = "/models/fable";
+        m_window->action("Open Model Folder…")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        m_window->answer = "/elsewhere/wrong.txt";
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("messageText"),
+                 "fable could not be loaded. wrong.txt: This is something else. "
+                 "old is still loaded.");
+        auto* again = m_window->find<QAbstractButton>("messageAction");
+        QVERIFY(again->isVisible());
+        QCOMPARE(again->text(), button);
+        m_window->answer.clear();
+        m_window->click("messageAction");
+        QVERIFY(again->isVisible());
+        m_window->action("Load Again")->trigger();  // is about the model that is there
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().location.model, "/models/old");
+        m_window->answer = "/models/fable";
+        m_window->action("Open Model Folder…")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        m_window->answer = "/elsewhere/right";
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->window->windowTitle(), "fable – QLLaMA");
+        QCOMPARE(m_window->label("messageText"), QString());
     }
 
     void progressOfALoadIsShownAndCancelled_data() {
