@@ -201,12 +201,34 @@ void LoadPresenter::showLoaded(const ModelInfo& info) {
 
 void LoadPresenter::showFailure(const Error& error) {
     m_parts.activity.finish();
+    std::optional<LoadRequest> lost;
+    if (!m_parts.engine.model()) lost = m_loaded;
     updateModel();
-    if (error.code != ErrorCode::Cancelled) explainFailure(error);
-    if (m_loaded) goBack();
+    if (error.code != ErrorCode::Cancelled)
+        explainFailure(error, lost);
+    else if (lost)
+        explainStop(*lost);
+    if (m_loaded) goBackTo(*m_loaded);
 }
 
-void LoadPresenter::explainFailure(const Error& error) {
+// The model in use had to make room before the load was stopped; it is what to load again.
+void LoadPresenter::explainStop(const LoadRequest& lost) {
+    const QString stopped = displayName(m_running.location);
+    const QString before = displayName(lost.location);
+    Message message;
+    message.kind = Message::Kind::Info;
+    message.text = stopped == before
+                       ? tr("Loading %1 was stopped. No model is loaded now.").arg(stopped)
+                       : tr("Loading %1 was stopped when %2 had already made room for it. No model "
+                            "is loaded now.")
+                             .arg(stopped, before);
+    message.actionText = tr("Load Again");
+    message.action = [this] { loadAgain(); };
+    m_parts.messages.showMessage(message);
+    goBackTo(lost);
+}
+
+void LoadPresenter::explainFailure(const Error& error, const std::optional<LoadRequest>& lost) {
     Message message;
     message.text =
         tr("%1 could not be loaded. %2")
@@ -221,14 +243,16 @@ void LoadPresenter::explainFailure(const Error& error) {
             .arg(m_parts.devices.namesOf(toQString(m_running.device)).join(QStringLiteral(" + ")));
     if (m_parts.engine.model() && m_loaded)
         message.text += u' ' + tr("%1 is still loaded.").arg(displayName(m_loaded->location));
+    else if (lost)
+        message.text += u' ' + tr("No model is loaded now.");
     offerHelp(error, message);
     m_parts.messages.showMessage(message);
 }
 
 // What failed or was stopped is not what to try again at the next start.
-void LoadPresenter::goBack() {
-    m_location = m_loaded->location;
-    place(*m_loaded);
+void LoadPresenter::goBackTo(const LoadRequest& request) {
+    m_location = request.location;
+    place(request);
 }
 
 void LoadPresenter::offerHelp(const Error& error, Message& message) {

@@ -67,12 +67,14 @@ private:
     void chooseTokenizerFor(const CheckpointLocation& model);
     void chooseParamsFor(const CheckpointLocation& model);
     void place(const LoadRequest& request);
-    void goBack();
+    void goBackTo(const LoadRequest& request);
     void showProgress(const LoadProgress& progress);
     void noteLoaded(quint64 id);
     void showLoaded(const ModelInfo& info);
     void showFailure(const Error& error);
-    void explainFailure(const Error& error);
+    // `lost`: the model that was in use until this load.
+    void explainFailure(const Error& error, const std::optional<LoadRequest>& lost);
+    void explainStop(const LoadRequest& lost);
     void offerHelp(const Error& error, Message& message);
     [[nodiscard]] bool stillOnCpu() const;
     void offerCpu(Message& message);

@@ -244,6 +244,47 @@ private slots:
         QCOMPARE(m_window->window->windowTitle(), "fable – QLLaMA");
     }
 
+    void aStoppedLoadThatHadTheOldModelGivenUpSaysSo_data() {
+        QTest::addColumn<QString>("model");
+        QTest::addColumn<QString>("text");
+        QTest::newRow("another") << "/models/other"
+                                 << "Loading other was stopped when fable had already made room "
+                                    "for it. No model is loaded now.";
+        QTest::newRow("the same") << "/models/fable"
+                                  << "Loading fable was stopped. No model is loaded now.";
+    }
+
+    void aStoppedLoadThatHadTheOldModelGivenUpSaysSo() {
+        QFETCH(QString, model);
+        QFETCH(QString, text);
+        m_window->openIdle();
+        const auto load = m_window->script->load;
+        m_window->loadUntilStopped({});
+        m_window->answer = model;
+        m_window->action("Open Model Folder…")->trigger();
+        m_window->reached.acquire();
+        m_window->click("stopButton");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("statusModel"), "No model");
+        QCOMPARE(m_window->label("messageText"), text);
+        QCOMPARE(m_window->find<QAbstractButton>("messageAction")->text(), "Load Again");
+        m_window->script->load = load;
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->window->windowTitle(), "fable – QLLaMA");
+        QCOMPARE(m_window->label("messageText"), QString());
+    }
+
+    void aFailureThatCostTheOldModelSaysSo() {
+        m_window->openIdle();
+        m_window->answer = "/models/broken.pth";
+        m_window->action("Open Model File…")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("messageText"),
+                 "models/broken.pth could not be loaded. The file ends too early. "
+                 "No model is loaded now.");
+    }
+
     void droppedModelsAreLoaded_data() {
         QTest::addColumn<QString>("name");
         QTest::addColumn<bool>("isModel");
