@@ -23,7 +23,7 @@ public:
     void writeTo(LoadRequest& request) const;
     void readFrom(const LoadRequest& request);
 
-    // The settings of the model in use, for telling whether there is anything to apply. Nullptr:
+    // The settings of the model in use, or on its way, for telling whether there is anything to apply. Nullptr:
     // no model.
     void setLoaded(const LoadRequest* request);
 

@@ -94,6 +94,7 @@ void LoadPresenter::load(const CheckpointLocation& location) {
     m_parts.activity.showActivity(tr("Opening %1").arg(displayName(location)), -1);
     m_running.id = m_parts.engine.load(m_running);
     m_asked.emplace(m_running.id, m_running);
+    updateModel();
 }
 
 void LoadPresenter::show(const LoadRequest& request) {
@@ -324,7 +325,11 @@ void LoadPresenter::updateModel() {
     const auto& model = m_parts.engine.model();
     if (!model) m_loaded.reset();
     m_parts.picker.setModelName(model ? toQString(model->name) : QString());
-    m_parts.panel.setLoaded(m_loaded ? &*m_loaded : nullptr);
+    // What is being loaded has nothing left to apply either.
+    if (m_parts.engine.state() == EngineController::State::Loading)
+        m_parts.panel.setLoaded(&m_running);
+    else
+        m_parts.panel.setLoaded(m_loaded ? &*m_loaded : nullptr);
 }
 
 }  // namespace qllama

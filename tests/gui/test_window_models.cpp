@@ -1,6 +1,7 @@
 // How the window comes to a model: what it starts with, opening, dropping, what is missing and what is
 // broken, with an engine that does what each test says.
 #include <QPushButton>
+#include <QSpinBox>
 #include <QToolButton>
 #include <chrono>
 
@@ -273,6 +274,26 @@ private slots:
         QVERIFY(m_window->becomesIdle());
         QCOMPARE(m_window->window->windowTitle(), "fable – QLLaMA");
         QCOMPARE(m_window->label("messageText"), QString());
+    }
+
+    void settingsAreAppliedOnlyOnce() {
+        m_window->script->keepsModelOnFailure = true;
+        m_window->openIdle();
+        m_window->loadUntilStopped({});
+        auto* apply = m_window->find<QPushButton>("applyLoad");
+        auto* context = m_window->find<QSpinBox>("contextLength");
+        context->setValue(128);
+        QVERIFY(apply->isEnabled());
+        m_window->click("applyLoad");
+        m_window->reached.acquire();
+        QVERIFY(!apply->isEnabled());
+        context->setValue(256);
+        QVERIFY(apply->isEnabled());  // other ones than those that are being applied
+        context->setValue(128);
+        QVERIFY(!apply->isEnabled());
+        m_window->click("stopButton");
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(apply->isEnabled());
     }
 
     void aFailureThatCostTheOldModelSaysSo() {
