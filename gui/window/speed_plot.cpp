@@ -3,6 +3,7 @@
 #include <qcustomplot.h>
 
 #include <QEvent>
+#include <QLocale>
 #include <QVBoxLayout>
 #include <algorithm>
 #include <span>
@@ -16,7 +17,7 @@ constexpr double kFewestTokens = 20;  // fewer are not drawn wider than this man
 // Where a line is lower than this share of the plot, its name would not fit below it.
 constexpr double kLowLine = 0.25;
 
-// A name at the right end of a line, or a sentence in the middle of the plot.
+// A name to the right of a line, or a sentence in the middle of the plot.
 QCPItemText* addText(QCustomPlot* plot, double x, const QString& text) {
     auto* item = new QCPItemText(plot);
     item->setText(text);
@@ -57,7 +58,7 @@ struct SpeedPlot::Parts {
         line->setData({range.lower, range.upper}, {ms, ms}, true);
         name->position->setTypeY(QCPItemPosition::ptPlotCoords);
         name->position->setCoords(1, ms);
-        name->setPositionAlignment(Qt::AlignRight | (nameBelow ? Qt::AlignTop : Qt::AlignBottom));
+        name->setPositionAlignment(Qt::AlignLeft | (nameBelow ? Qt::AlignTop : Qt::AlignBottom));
     }
 
     void setEmpty(bool empty) const {
@@ -78,10 +79,14 @@ SpeedPlot::SpeedPlot(QWidget* parent) : QWidget(parent), m_parts(std::make_uniqu
     plot->setPlottingHints(QCP::phFastPolylines | QCP::phCacheLabels);
     plot->setFocusPolicy(Qt::NoFocus);
     plot->yAxis->setLabel(tr("ms"));
-    plot->yAxis->setNumberPrecision(3);
+    plot->setLocale(QLocale());  // with its group separators: 1,000
+    for (QCPAxis* axis : {plot->xAxis, plot->yAxis}) {
+        axis->setNumberFormat(QStringLiteral("g"));
+        axis->setNumberPrecision(6);  // no powers of ten below a million
+    }
     plot->yAxis->ticker()->setTickCount(4);
     plot->setMinimumSize(minimumSizeHint());
-    plot->axisRect()->setAutoMargins(QCP::msAll);
+    plot->axisRect()->setAutoMargins(QCP::msLeft | QCP::msTop | QCP::msBottom);
     plot->axisRect()->setMinimumMargins(QMargins(4, 4, 4, 4));
     auto* layout = new QVBoxLayout(this);
     layout->setContentsMargins(0, 0, 0, 0);
@@ -109,6 +114,8 @@ void SpeedPlot::setupGraphs(QCustomPlot* plot) {
         points->setLineStyle(QCPGraph::lsNone);
         points->setAdaptiveSampling(true);
     }
+    for (QCPItemText* name : {m_parts->medianName, m_parts->percentile95Name})
+        name->setClipToAxisRect(false);
     m_parts->hint->position->setTypeY(QCPItemPosition::ptAxisRectRatio);
     m_parts->hint->position->setCoords(0.5, 0.5);
 }
@@ -139,6 +146,18 @@ int SpeedPlot::pointCount() const {
 
 int SpeedPlot::farPointCount() const {
     return m_parts->farTokens->dataCount();
+}
+
+QStringList SpeedPlot::timeLabels() const {
+    m_parts->plot->replot(QCustomPlot::rpImmediateRefresh);
+    return m_parts->plot->yAxis->tickVectorLabels().toList();
+}
+
+bool SpeedPlot::namesAreBesideThePoints() const {
+    m_parts->plot->replot(QCustomPlot::rpImmediateRefresh);
+    const QRect points = m_parts->plot->axisRect()->rect();
+    return m_parts->medianName->left->pixelPosition().x() >= points.right() &&
+           m_parts->percentile95Name->left->pixelPosition().x() >= points.right();
 }
 
 void SpeedPlot::changeEvent(QEvent* event) {
@@ -178,13 +197,16 @@ void SpeedPlot::takePalette() {
     m_parts->medianName->setColor(palette().color(QPalette::Text));
     m_parts->percentile95Name->setColor(text);
     m_parts->hint->setColor(text);
-    QColor behind = palette().color(QPalette::Base);
-    behind.setAlpha(210);  // names stay readable where points are
+    m_parts->hint->setFont(font());
+    // The names have a column of their own: nowhere else can they be sure to cover no point.
+    int nameWidth = 0;
     for (QCPItemText* item : {m_parts->medianName, m_parts->percentile95Name}) {
         item->setFont(small);
-        item->setBrush(behind);
+        const QMargins padding = item->padding();
+        nameWidth = std::max(nameWidth, QFontMetrics(small).horizontalAdvance(item->text()) +
+                                            padding.left() + padding.right());
     }
-    m_parts->hint->setFont(font());
+    m_parts->plot->axisRect()->setMargins(QMargins(0, 0, nameWidth, 0));
 }
 
 }  // namespace qllama

@@ -23,7 +23,9 @@ public:
     static constexpr int kMostPoints = 600;  // about as many as there are pixels
 
     [[nodiscard]] int pointCount() const;
-    [[nodiscard]] int farPointCount() const;  // of them, at the upper edge
+    [[nodiscard]] int farPointCount() const;       // of them, at the upper edge
+    [[nodiscard]] QStringList timeLabels() const;  // of the vertical axis
+    [[nodiscard]] bool namesAreBesideThePoints() const;
     [[nodiscard]] QSize sizeHint() const override { return {320, 130}; }
     [[nodiscard]] QSize minimumSizeHint() const override { return {160, 90}; }
 

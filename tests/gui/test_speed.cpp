@@ -220,6 +220,17 @@ private slots:
         QCOMPARE(plot.pointCount(), SpeedPlot::kMostPoints);
     }
 
+    void thePlotIsReadableWhenTokensTakeSeconds() {
+        SpeedPlot plot;
+        plot.resize(400, 150);
+        plot.showTimes(std::vector<double>(100, 1500.0), 1500, 1500);
+        const QStringList labels = plot.timeLabels();
+        QVERIFY2(labels.contains("1,000"), qPrintable(labels.join(u' ')));
+        for (const QString& label : labels)
+            QVERIFY2(!label.contains(u'·') && !label.contains(u'e'), qPrintable(label));
+        QVERIFY(plot.namesAreBesideThePoints());
+    }
+
     void eachDeviceIsComparedWithItsOwnMemory() {
         std::string device = "opencl:0";
         m_script->load = [&](const LoadRequest& request, auto&& progress,
