@@ -226,8 +226,10 @@ void OutputView::changeEvent(QEvent* event) {
 }
 
 void OutputView::resizeEvent(QResizeEvent* event) {
+    const bool follow = isAtEnd();
     QTextEdit::resizeEvent(event);
     fitColumn();
+    if (follow) scrollToEnd();
 }
 
 // In a wide window the text stays a column of a readable width, in the middle.

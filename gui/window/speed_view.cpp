@@ -153,8 +153,9 @@ void SpeedView::connectPrompt() {
         showWhetherMeasurable();
         measureIfUnknown();
     });
-    connect(&m_engine, &EngineController::generationStarted, this, &SpeedView::resetRun);
+    // Not when it was asked for: a prompt that is refused changes nothing in the engine.
     connect(&m_engine, &EngineController::promptStarted, this, [this](quint64, qint64 tokenCount) {
+        resetRun();
         m_promptClock.start();
         m_history.promptStarted(tokenCount);
         schedule();

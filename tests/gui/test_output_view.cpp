@@ -160,6 +160,27 @@ private slots:
         QCOMPARE(bar->value(), bar->maximum());
     }
 
+    // As when a message bar comes and goes above it.
+    void keepsTheEndInViewWhenItIsMadeSmaller() {
+        OutputView view;
+        view.resize(300, 150);
+        view.show();
+        QVERIFY(QTest::qWaitForWindowExposed(&view));
+        view.beginRun("start" + std::string(40, '\n') + "end");
+        QScrollBar* bar = view.verticalScrollBar();
+        QCOMPARE(bar->value(), bar->maximum());
+        view.resize(300, 100);
+        QTRY_VERIFY(view.viewport()->height() <= 100);
+        QCOMPARE(bar->value(), bar->maximum());
+        view.resize(200, 150);
+        QTRY_VERIFY(view.viewport()->width() <= 200);
+        QCOMPARE(bar->value(), bar->maximum());
+        bar->setValue(3);
+        view.resize(200, 90);
+        QTRY_VERIFY(view.viewport()->height() <= 90);
+        QCOMPARE(bar->value(), 3);
+    }
+
     void copiesTheSelectionOrEverything() {
         OutputView view;
         view.beginRun("Once");

@@ -157,6 +157,31 @@ private slots:
         QCOMPARE(view.findChild<SpeedPlot*>()->farPointCount(), 0);
     }
 
+    // The engine still holds the context of the run before, and the status bar says so too.
+    void aRefusedPromptLeavesTheFiguresAlone() {
+        m_script->generate = [](const GenerationRequest& request, GenerationSink& sink,
+                                auto&&) -> Result<GenerationResult> {
+            if (request.prompt == "long") return Error{ErrorCode::InvalidRequest, "Too long.", {}};
+            sink.promptStarted(3, 1);
+            GenerationResult result;
+            result.statistics.contextUsed = 42;
+            return result;
+        };
+        EngineController engine(std::make_unique<ScriptedEngine>(m_script));
+        SpeedView view(engine);
+        view.show();
+        loadAndWait(engine);
+        engine.generate({});
+        QTRY_COMPARE(value(view, "Context used"), "42 / 512");
+        QSignalSpy failed(&engine, &EngineController::generationFailed);
+        GenerationRequest tooLong;
+        tooLong.prompt = "long";
+        engine.generate(tooLong);
+        QVERIFY(failed.wait());
+        QTest::qWait(300);  // for what may be drawn late
+        QCOMPARE(value(view, "Context used"), "42 / 512");
+    }
+
     void showsHowFarThePromptIs() {
         std::binary_semaphore reached{0};
         m_script->generate = [&](auto&&, GenerationSink& sink,
