@@ -98,6 +98,7 @@ void OutputView::clearRuns() {
     m_pending.clear();
     m_spans.clear();
     m_runs.clear();
+    hideTip();
     clear();
     emit blankChanged(true);
 }
@@ -189,13 +190,18 @@ void OutputView::scrollToEnd() {
     verticalScrollBar()->setValue(verticalScrollBar()->maximum());
 }
 
-QString OutputView::tokenTip(int position) const {
+const OutputView::Span* OutputView::spanAt(int position) const {
     const auto after = std::upper_bound(m_spans.begin(), m_spans.end(), position,
                                         [](int at, const Span& span) { return at < span.begin; });
-    if (after == m_spans.begin()) return {};
+    if (after == m_spans.begin()) return nullptr;
     const Span& span = *std::prev(after);
-    if (position >= span.end || span.role == Role::Note) return {};
-    return span.role == Role::Prompt ? tr("Prompt") : tokenTipHtml(span.chunk);
+    return position < span.end ? &span : nullptr;
+}
+
+QString OutputView::tokenTip(int position) const {
+    const Span* span = spanAt(position);
+    if (!span || span->role == Role::Note) return {};
+    return span->role == Role::Prompt ? tr("Prompt") : tokenTipHtml(span->chunk);
 }
 
 // The character under a point of the viewport, -1 for none. cursorForPosition() gives the nearest
@@ -215,8 +221,32 @@ bool OutputView::viewportEvent(QEvent* event) {
     if (tip.isEmpty())
         QToolTip::hideText();
     else
-        QToolTip::showText(help->globalPos(), tip, viewport());
+        QToolTip::showText(help->globalPos(), tip, viewport(), tokenRect(position));
     return true;
+}
+
+// Of the token at a position, as far as it is on that line: while the pointer stays there, so does the
+// tip.
+QRect OutputView::tokenRect(int position) const {
+    const Span& span = *spanAt(position);
+    QTextCursor begin(document());
+    begin.setPosition(position);
+    QTextCursor end = begin;
+    begin.movePosition(QTextCursor::StartOfLine);
+    end.movePosition(QTextCursor::EndOfLine);
+    begin.setPosition(std::max(begin.position(), span.begin));
+    end.setPosition(std::min(end.position(), span.end));
+    return cursorRect(begin).united(cursorRect(end));
+}
+
+// The pointer is then over something else, without having moved.
+void OutputView::hideTip() {
+    if (QToolTip::isVisible()) QToolTip::hideText();
+}
+
+void OutputView::scrollContentsBy(int dx, int dy) {
+    hideTip();
+    QTextEdit::scrollContentsBy(dx, dy);
 }
 
 void OutputView::changeEvent(QEvent* event) {

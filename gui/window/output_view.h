@@ -52,6 +52,7 @@ protected:
     void changeEvent(QEvent* event) override;
     void resizeEvent(QResizeEvent* event) override;
     void paintEvent(QPaintEvent* event) override;
+    void scrollContentsBy(int dx, int dy) override;
     // Text alone: colours and sizes are of no use elsewhere.
     [[nodiscard]] QMimeData* createMimeDataFromSelection() const override;
 
@@ -77,6 +78,9 @@ private:
     [[nodiscard]] bool isAtEnd() const;
     void scrollToEnd();
     [[nodiscard]] int positionAt(const QPoint& point) const;
+    [[nodiscard]] const Span* spanAt(int position) const;  // nullptr: none
+    [[nodiscard]] QRect tokenRect(int position) const;
+    static void hideTip();
 
     std::vector<Span> m_spans;  // in the order of the document
     std::vector<Run> m_runs;

@@ -1,10 +1,12 @@
 // The output: append-only text, colours by probability, tool tips, scrolling.
 #include <QApplication>
 #include <QClipboard>
+#include <QHelpEvent>
 #include <QScrollBar>
 #include <QSignalSpy>
 #include <QTest>
 #include <QTextBlock>
+#include <QToolTip>
 
 #include "gui/window/application.h"
 #include "gui/window/output_view.h"
@@ -179,6 +181,29 @@ private slots:
         view.resize(200, 90);
         QTRY_VERIFY(view.viewport()->height() <= 90);
         QCOMPARE(bar->value(), 3);
+    }
+
+    void theTipOfATokenGoesWhenTheTextMoves() {
+        OutputView view;
+        view.resize(300, 150);
+        view.show();
+        QVERIFY(QTest::qWaitForWindowExposed(&view));
+        view.beginRun("start" + std::string(40, '\n') + "end");
+        const auto pointAt = [&view](const QPoint& point) {
+            QHelpEvent help(QEvent::ToolTip, point, view.viewport()->mapToGlobal(point));
+            QApplication::sendEvent(view.viewport(), &help);
+            return QTest::qWaitFor([] { return QToolTip::isVisible(); });
+        };
+        QTextCursor end(view.document());
+        end.movePosition(QTextCursor::End);
+        end.movePosition(QTextCursor::Left);
+        QVERIFY(pointAt(view.cursorRect(end).center()));
+        view.verticalScrollBar()->setValue(3);
+        QTRY_VERIFY(!QToolTip::isVisible());
+        view.verticalScrollBar()->setValue(view.verticalScrollBar()->maximum());
+        QVERIFY(pointAt(view.cursorRect(end).center()));
+        view.clearRuns();
+        QTRY_VERIFY(!QToolTip::isVisible());
     }
 
     void copiesTheSelectionOrEverything() {
