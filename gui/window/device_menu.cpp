@@ -4,6 +4,7 @@
 #include <QSettings>
 #include <QStringList>
 #include <algorithm>
+#include <utility>
 
 #include "gui/window/device_text.h"
 #include "gui/window/text.h"
@@ -30,10 +31,11 @@ DeviceMenu::DeviceMenu(QWidget* parent)
 }
 
 void DeviceMenu::setDevices(const DeviceList& devices) {
-    m_devices = devices;
+    const DeviceList before = std::exchange(m_devices, devices);
     m_searching = false;
     rebuild();
     emit currentNameChanged();
+    if (std::exchange(m_answersSearch, false)) showDetails(whatChanged(before));
 }
 
 void DeviceMenu::setCurrent(const QString& id) {
@@ -135,10 +137,15 @@ void DeviceMenu::addTools() {
     search->setObjectName(QStringLiteral("deviceSearch"));
     search->setToolTip(
         tr("A driver that was installed meanwhile is found when the program is started again"));
-    connect(search, &QAction::triggered, this, &DeviceMenu::searchRequested);
+    connect(search, &QAction::triggered, this, [this] {
+        m_answersSearch = true;
+        emit searchRequested();
+    });
     QAction* details = addAction(tr("About the &Devices…"));
     details->setObjectName(QStringLiteral("deviceDetails"));
-    connect(details, &QAction::triggered, this, &DeviceMenu::showDetails);
+    connect(details, &QAction::triggered, this, [this] {
+        showDetails(tr("Found %n device(s):", nullptr, static_cast<int>(m_devices.devices.size())));
+    });
 }
 
 void DeviceMenu::addFailureMenu() {
@@ -176,16 +183,38 @@ QAction* DeviceMenu::addDevice(const QString& id, const QString& label, const QS
     return action;
 }
 
-void DeviceMenu::showDetails() {
-    QStringList notes;
-    for (const std::string& note : m_devices.notes)
-        notes += toQString(note);
-    if (notes.isEmpty())
-        notes += tr("Found %n device(s).", nullptr, static_cast<int>(m_devices.devices.size()));
+// Since an earlier search.
+QString DeviceMenu::whatChanged(const DeviceList& before) const {
+    const auto missingIn = [](const DeviceList& list, const DeviceList& other) {
+        QStringList names;
+        for (const DeviceInfo& device : other.devices)
+            if (std::none_of(list.devices.begin(), list.devices.end(),
+                             [&device](const auto& known) {
+                                 return known.id == device.id && known.name == device.name;
+                             }))
+                names += deviceNameAmong(other.devices, device);
+        return names.join(QStringLiteral(", "));
+    };
+    const QString found = missingIn(before, m_devices);
+    const QString gone = missingIn(m_devices, before);
+    QStringList changes;
+    if (!found.isEmpty()) changes += tr("New: %1.").arg(found);
+    if (!gone.isEmpty()) changes += tr("No longer there: %1.").arg(gone);
+    if (changes.isEmpty()) changes += tr("Nothing new was found.");
+    changes += tr("%n device(s):", nullptr, static_cast<int>(m_devices.devices.size()));
+    return changes.join(u' ');
+}
+
+void DeviceMenu::showDetails(const QString& opening) {
+    QStringList lines{opening};
     QStringList facts;
-    for (const DeviceInfo& device : m_devices.devices)
+    for (const DeviceInfo& device : m_devices.devices) {
+        lines += deviceLabelAmong(m_devices.devices, device);
         facts += deviceFacts(device);
-    emit detailsRequested(notes.join(u'\n'), facts.join(QStringLiteral("\n\n")));
+    }
+    for (const std::string& note : m_devices.notes)
+        lines += toQString(note);
+    emit detailsRequested(lines.join(u'\n'), facts.join(QStringLiteral("\n\n")));
 }
 
 }  // namespace qllama

@@ -43,8 +43,9 @@ signals:
     void currentNameChanged();
     void searchRequested();
     void planRequested();  // the memory plan, and the choice of several devices
-    // The user asks what was found and what is missing: in sentences, and the facts about each.
-    void detailsRequested(const QString& notes, const QString& facts);
+    // The user asks what was found and what is missing, or asked for another search, which is over: a
+    // line for each device and what there is to say, and the facts about each.
+    void detailsRequested(const QString& list, const QString& facts);
 
 private:
     void rebuild();
@@ -52,10 +53,12 @@ private:
     void addFailureMenu();
     [[nodiscard]] bool isFound(const QString& id) const;
     QAction* addDevice(const QString& id, const QString& text, const QString& toolTip);
-    void showDetails();
+    void showDetails(const QString& opening);
+    [[nodiscard]] QString whatChanged(const DeviceList& before) const;
 
     DeviceList m_devices;
     bool m_searching = true;
+    bool m_answersSearch = false;  // the user asked for the search that runs
     QString m_current = QStringLiteral("cpu");
     DeviceFailureChoice m_failureChoice = DeviceFailureChoice::Ask;
     QActionGroup* m_group;

@@ -115,9 +115,9 @@ void MainWindow::connectDevices() {
     connect(m_finder, &DeviceFinder::devicesFound, m_deviceMenu, &DeviceMenu::setDevices);
     connect(m_deviceMenu, &DeviceMenu::currentNameChanged, this, &MainWindow::showDeviceName);
     connect(m_deviceMenu, &DeviceMenu::detailsRequested, this,
-            [this](const QString& notes, const QString& facts) {
+            [this](const QString& list, const QString& facts) {
                 m_messages->showMessage({.kind = Message::Kind::Info,
-                                         .text = notes,
+                                         .text = list,
                                          .details = facts,
                                          .actionText = {},
                                          .action = {}});

@@ -18,10 +18,17 @@
         </translation>
     </message>
     <message numerus="yes">
-        <source>Found %n device(s).</source>
+        <source>Found %n device(s):</source>
         <translation>
-            <numerusform>Found %n device.</numerusform>
-            <numerusform>Found %n devices.</numerusform>
+            <numerusform>Found %n device:</numerusform>
+            <numerusform>Found %n devices:</numerusform>
+        </translation>
+    </message>
+    <message numerus="yes">
+        <source>%n device(s):</source>
+        <translation>
+            <numerusform>%n device:</numerusform>
+            <numerusform>%n devices:</numerusform>
         </translation>
     </message>
 </context>

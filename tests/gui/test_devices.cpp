@@ -72,7 +72,9 @@ private slots:
         QCOMPARE(m_window->loads.back().device, "opencl:0");
         QVERIFY(m_window->find<QToolButton>("deviceButton")->text().startsWith("Big card"));
         menu->findChild<QAction*>("deviceDetails")->trigger();
-        QCOMPARE(m_window->label("messageText"), "A driver is missing.");
+        QCOMPARE(m_window->label("messageText"),
+                 "Found 2 devices:\nCPU: Fast & Sons (AVX2)\nSome platform: Big card, " +
+                     QLocale().formattedDataSize(8LL << 30) + "\nA driver is missing.");
         m_window->window->close();
         m_window->devices = {{cpu}, {}};
         m_window->openIdle({});
@@ -130,7 +132,7 @@ private slots:
         QCOMPARE(devices->topLevelItemCount(), 3);
         QCOMPARE(devices->topLevelItem(2)->checkState(0), Qt::Checked);  // the CPU, and last
         devices->topLevelItem(0)->setCheckState(0, Qt::Checked);
-        QTRY_COMPARE(m_window->label("planNotes"), "opencl:0,cpu");
+        QTRY_COMPARE(m_window->label("planNotes"), "Big card,cpu");
         QCOMPARE(stages->topLevelItemCount(), 2);
         QCOMPARE(stages->topLevelItem(0)->text(0), "Big card");
         QCOMPARE(stages->topLevelItem(0)->text(1), "1–5");
@@ -280,7 +282,7 @@ private slots:
                  "fable could not be loaded. The model does not fit. fable is still loaded.");
         QCOMPARE(menu->current(), "cpu");  // where it still is
         m_window->click("messageAction");
-        QTRY_COMPARE(m_window->label("planNotes"), "opencl:0,cpu");
+        QTRY_COMPARE(m_window->label("planNotes"), "Big card,cpu");
         QTRY_VERIFY(m_window->find<QPushButton>("planLoad")->isEnabled());
         m_window->click("planLoad");
         QVERIFY(m_window->becomesIdle());
@@ -394,11 +396,21 @@ private slots:
         QTRY_VERIFY(menu->findChild<QAction*>("deviceSearch"));
         QVERIFY(!menu->findChild<QAction*>("device:opencl:0"));
         found->devices.push_back(gpu);
-        for (int i = 0; i < 2; ++i) {
+        const auto searchAgain = [&] {
             menu->findChild<QAction*>("deviceSearch")->trigger();
             QTRY_VERIFY(menu->findChild<QAction*>("deviceSearch"));
-        }
+        };
+        gpu.name = found->devices.back().name = "Big card";
+        QCOMPARE(m_window->label("messageText"), QString());  // nobody had asked
+        searchAgain();
         QVERIFY(menu->findChild<QAction*>("device:opencl:0"));
+        QVERIFY(m_window->label("messageText").startsWith("New: Big card. 2 devices:\n"));
+        searchAgain();
+        QVERIFY(m_window->label("messageText").startsWith("Nothing new was found. 2 devices:\n"));
+        found->devices.pop_back();
+        searchAgain();
+        QVERIFY(!menu->findChild<QAction*>("device:opencl:0"));
+        QVERIFY(m_window->label("messageText").startsWith("No longer there: Big card. 1 device:"));
     }
 
     void failureOfADeviceFollowsTheChoice() {
