@@ -82,6 +82,12 @@ PromptEditor::PromptEditor(QWidget* parent)
     layout->addWidget(m_edit, 1);
     m_edit->setMinimumHeight(3 *
                              m_edit->fontMetrics().lineSpacing());  // two lines and their margin
+    connect(
+        m_edit->document(), &QTextDocument::contentsChange, this, [this](int, int removed, int) {
+            // Nothing of the file is left.
+            if (!m_settingText && removed >= m_length) m_fileName.clear();
+            m_length = m_edit->document()->characterCount() - 1;  // without the last block's end
+        });
     connect(m_edit, &QPlainTextEdit::textChanged, this, &PromptEditor::noteEdited);
     connect(m_edit, &PromptTextEdit::filesDropped, this, &PromptEditor::filesDropped);
     showSource();
@@ -116,7 +122,7 @@ void PromptEditor::addHeaderWidget(QWidget* widget) {
 }
 
 void PromptEditor::noteEdited() {
-    if (m_settingText || !m_exactBytes) return;
+    if (m_settingText) return;
     m_exactBytes.reset();
     showSource();
 }

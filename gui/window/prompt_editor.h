@@ -62,6 +62,7 @@ private:
     QLabel* m_source;
     std::optional<std::string> m_exactBytes;
     QString m_fileName;
+    int m_length = 0;  // of the text before a change
     bool m_settingText = false;
 };
 

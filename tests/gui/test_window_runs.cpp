@@ -152,6 +152,29 @@ private slots:
                 m_window->label("messageText").contains("file"));
     }
 
+    void aPromptWrittenAnewIsNoFilesAnyMore_data() {
+        QTest::addColumn<bool>("editedBefore");
+        QTest::newRow("at once") << false;
+        QTest::newRow("after an edit") << true;
+    }
+    void aPromptWrittenAnewIsNoFilesAnyMore() {
+        QFETCH(bool, editedBefore);
+        const QString path = m_window->folder.filePath("binary.txt");
+        QFile file(path);
+        QVERIFY(file.open(QIODevice::WriteOnly) && file.write("two\nlines") == 9);
+        file.close();
+        m_window->openIdle();
+        m_window->answer = path;
+        m_window->click("openPromptButton");
+        auto* prompt = m_window->find<PromptTextEdit>("promptEdit");
+        if (editedBefore) QTest::keyClicks(prompt, "x");
+        QCOMPARE(m_window->label("promptSource").contains("edited"), editedBefore);
+        prompt->selectAll();
+        QTest::keyClicks(prompt, "Once");
+        QCOMPARE(prompt->toPlainText(), "Once");
+        QCOMPARE(m_window->label("promptSource"), "");
+    }
+
     void aPromptFromTheCommandLineIsKeptByteForByte() {
         WindowStart start = startWith("/models/fable");
         start.prompt = "line\r\n\xff end";
