@@ -128,7 +128,9 @@ void MainWindow::setupLayout() {
     splitter->setObjectName(QStringLiteral("splitter"));
     splitter->addWidget(m_output);
     splitter->addWidget(createPromptArea());
-    // In a small window both give way: the text is what one reads.
+    // In a small window both give way: the text is what one reads. Below a long message it is the
+    // text, down to two lines, and never the prompt.
+    m_output->setMinimumHeight(2 * m_output->fontMetrics().lineSpacing());
     splitter->setStretchFactor(0, 3);
     splitter->setStretchFactor(1, 1);
     splitter->setChildrenCollapsible(false);
@@ -183,7 +185,6 @@ QWidget* MainWindow::createPromptArea() {
     open->setDefaultAction(m_actions->openPrompt);
     open->setText(tr("Open File…"));
     open->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
-    open->setAutoRaise(true);
     open->setObjectName(QStringLiteral("openPromptButton"));
     m_prompt->addHeaderWidget(open);
     auto* row = new QHBoxLayout;

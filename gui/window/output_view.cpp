@@ -290,7 +290,9 @@ void OutputView::paintEvent(QPaintEvent* event) {
                                kHintCharacters * fontMetrics().averageCharWidth());
     QRect column(0, 0, width, viewport()->height());
     column.moveCenter(viewport()->rect().center());
-    painter.drawText(column, Qt::AlignCenter | Qt::TextWordWrap, m_hint);
+    const int flags = Qt::AlignCenter | Qt::TextWordWrap;
+    if (column.contains(painter.boundingRect(column, flags, m_hint)))
+        painter.drawText(column, flags, m_hint);
 }
 
 QMimeData* OutputView::createMimeDataFromSelection() const {

@@ -74,6 +74,37 @@ private slots:
             qPrintable(QStringLiteral("%1 x %2").arg(smallest.width()).arg(smallest.height())));
     }
 
+    void aMessageInASmallWindowLeavesThePromptWhole() {
+        m_window->script->load = [](auto&&...) -> Result<ModelInfo> {
+            std::string message;
+            for (int sentence = 0; sentence < 4; ++sentence)
+                message += "This is a sentence about what is wrong with the model here. ";
+            return Error{ErrorCode::InvalidFile, message, "fable"};
+        };
+        m_window->openIdle();
+        QVERIFY(m_window->find<QWidget>("messageBar")->isVisible());
+        m_window->window->resize(800, 500);
+        const QWidget* prompt = m_window->find<QWidget>("promptEdit");
+        const QWidget* generate = m_window->find<QWidget>("generateButton");
+        const QWidget* window = m_window->window.get();
+        QTRY_VERIFY(window->height() <= 560);
+        QTRY_VERIFY(prompt->height() >= prompt->minimumHeight());
+        QTRY_VERIFY2(placeIn(window, prompt).bottom() < placeIn(window, generate).top(),
+                     qPrintable(QStringLiteral("%1 and %2")
+                                    .arg(placeIn(window, prompt).bottom())
+                                    .arg(placeIn(window, generate).top())));
+    }
+
+    // Above it, and as far to the right.
+    void theButtonThatOpensAPromptLinesUpWithIt() {
+        m_window->openIdle();
+        const QWidget* window = m_window->window.get();
+        const auto* open = m_window->find<QToolButton>("openPromptButton");
+        QCOMPARE(placeIn(window, open).right(),
+                 placeIn(window, m_window->find<QWidget>("promptEdit")).right());
+        QVERIFY(!open->autoRaise());  // its edge is there to be seen
+    }
+
 private:
     static QRect placeIn(const QWidget* panel, const QWidget* widget) {
         return {widget->mapTo(panel, QPoint()), widget->size()};
