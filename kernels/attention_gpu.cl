@@ -10,7 +10,8 @@
 // and row: global size (LOCAL * splits, heads, n). An item is first one position of a chunk of LOCAL
 // (keys of neighbouring positions are neighbours in memory), then some dimensions of the value.
 // KV: 16 half, 32 float.
-// Moves the keys and values that are seen once for each query head; 4 flops an element.
+// Moves the keys and values that are seen once for each query head and row, which is heads / kvHeads * n
+// times the least where no cache holds them in between; 4 flops an element.
 
 #ifndef HEAD_DIM
 #define HEAD_DIM 64
