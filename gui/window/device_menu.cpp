@@ -77,6 +77,11 @@ QString DeviceMenu::nameOf(const QString& id) const {
     return found == all.end() ? id : deviceNameAmong(all, *found);
 }
 
+QString DeviceMenu::nameOf(const DeviceInfo& device) const {
+    const bool isNamedHere = device.id == "cpu" || device.name.empty();
+    return isNamedHere ? nameOf(toQString(device.id)) : deviceNameAmong(m_devices.devices, device);
+}
+
 QString DeviceMenu::withNames(const std::string& sentence) const {
     return withDeviceNames(toQString(sentence), m_devices.devices);
 }

@@ -34,6 +34,8 @@ public:
     [[nodiscard]] QString current() const { return m_current; }
     [[nodiscard]] QString currentName() const;
     [[nodiscard]] QString nameOf(const QString& id) const;  // the id where that is all there is
+    // Of a device that a model is on, which the search may not have come to yet.
+    [[nodiscard]] QString nameOf(const DeviceInfo& device) const;
     [[nodiscard]] QStringList namesOf(const QString& choice) const;  // of the ids in it
     // A sentence of the engine, with names where it says "opencl:0".
     [[nodiscard]] QString withNames(const std::string& sentence) const;

@@ -247,7 +247,7 @@ void MainWindow::showDeviceName() {
     if (isThere && !model->placement.stages.empty() && m_deviceMenu->current() != u"auto") {
         names.clear();
         for (const StagePlacement& stage : model->placement.stages)
-            names += m_deviceMenu->nameOf(toQString(stage.device.id));
+            names += m_deviceMenu->nameOf(stage.device);
     }
     const QString all = names.join(QStringLiteral(" + "));
     QString toolTip = tr("Device: %1. Click to choose another one.").arg(all);

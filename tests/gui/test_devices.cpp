@@ -342,6 +342,31 @@ private slots:
         QTRY_VERIFY(device->shownText().startsWith(toQString(card.name)));
     }
 
+    // The engine says where a model is; the search, which may take longer, is not waited for.
+    void namesAreShownBeforeTheSearchIsOver() {
+        std::binary_semaphore search{0};
+        m_window->listDevices = [&search] {
+            search.acquire();
+            return DeviceList{{named("cpu", "Processor"), bigCard()}, {}};
+        };
+        m_window->script->load = [](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
+            ModelInfo info = ScriptedEngine::modelInfo(request);
+            info.placement.stages = {stageOn(bigCard(), 0, 4), stageOn(named("cpu", "Any"), 4, 2)};
+            return info;
+        };
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:0,cpu";
+        m_window->openScripted(start);
+        const bool isIdle = m_window->becomesIdle();
+        const QString before = m_window->find<QToolButton>("deviceButton")->toolTip();
+        search.release();
+        QVERIFY(isIdle);
+        QVERIFY2(before.startsWith("Device: Big card + CPU."), qPrintable(before));
+        QVERIFY(m_window->knowsDevices());
+        const QString after = m_window->find<QToolButton>("deviceButton")->toolTip();
+        QVERIFY2(after.startsWith("Device: Big card + CPU."), qPrintable(after));
+    }
+
     // What the menu was told is not always what the model makes use of.
     void theDeviceButtonNamesWhereTheLayersAre() {
         const DeviceInfo cpu = named("cpu", "Processor");

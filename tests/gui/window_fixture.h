@@ -104,6 +104,11 @@ struct WindowFixture {
         QTest::mouseClick(find<QAbstractButton>(button), Qt::LeftButton);
     }
 
+    // Waits until the search for devices, which runs beside everything else, is over.
+    [[nodiscard]] bool knowsDevices() const {
+        return QTest::qWaitFor([this] { return find<QAction>("deviceSearch") != nullptr; }, 60000);
+    }
+
     // Waits until the engine has nothing to do.
     [[nodiscard]] bool becomesIdle() const {
         return QTest::qWaitFor(
@@ -176,6 +181,7 @@ struct ScriptedWindow : WindowFixture {
     }
     void openIdle(const WindowStart& start = startWith("/models/fable")) {
         openScripted(start);
+        QVERIFY(knowsDevices());
         QVERIFY(becomesIdle());
     }
     // Runs from now on do what `begin` does, tell through `reached`, and go on until they are stopped.
