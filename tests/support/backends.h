@@ -1,12 +1,14 @@
 // Running one operation on a backend and reading the result back, for tests that compare backends.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
 #include <vector>
 
 #include "engine/backend/backend.h"
+#include "tests/support/difference.h"
 #include "tests/support/tensors.h"
 
 namespace qllama::test {
@@ -24,16 +26,6 @@ inline std::unique_ptr<Buffer> bufferOf(Backend& backend, const std::vector<floa
     auto buffer = backend.createBuffer(static_cast<std::int64_t>(values.size()));
     if (!buffer.ok() || !backend.write(*buffer.value(), 0, values).ok()) return nullptr;
     return std::move(buffer).value();
-}
-
-inline float largestDifference(const std::vector<float>& a, const std::vector<float>& b) {
-    if (a.size() != b.size() || a.empty()) return std::numeric_limits<float>::infinity();
-    float largest = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        const float difference = std::abs(a[i] - b[i]);
-        if (!(difference <= largest)) largest = difference;  // NaN counts
-    }
-    return largest;
 }
 
 // before += W x

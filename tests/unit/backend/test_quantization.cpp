@@ -8,6 +8,7 @@
 #include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/cpu/weight_loading.h"
 #include "engine/backend/reference/reference_backend.h"
+#include "tests/support/difference.h"
 #include "tests/support/tensors.h"
 
 using namespace qllama;
@@ -70,14 +71,16 @@ void TestQuantization::weightsStayWithinHalfAStep() {
         for (std::size_t row = 0; row < rows.size(); ++row)
             for (std::size_t start = 0; start < 77; start += 32) {
                 const std::size_t end = std::min<std::size_t>(77, start + 32);
-                float low = 0, high = 0, error = 0, largest = 0;
+                float low = 0, high = 0, largest = 0;
                 for (std::size_t k = start; k < end; ++k) {
                     const float value = values[row * 77 + k];
                     low = std::min(low, value);
                     high = std::max(high, value);
                     largest = std::max(largest, std::abs(value));
-                    error = std::max(error, std::abs(value - rows[row][k]));
                 }
+                const float error =
+                    largestDifference(std::span(values).subspan(row * 77 + start, end - start),
+                                      std::span(rows[row]).subspan(start, end - start));
                 // q8: half of max / 127, and the scale in f16. q4: a fit may leave out up to 30 % of
                 // the range, and half of a step remains inside.
                 const float bound = info.format == QuantFormat::Q8
@@ -168,12 +171,10 @@ void TestQuantization::productsAgreeWithPlainLoop() {
     // Activations below 3.5 in 127 steps: each product is off by at most half a step of 3.5 / 127,
     // times a weight of at most 3.5.
     const float bound = 3.5F * 3.5F * 0.5F / 127.0F * static_cast<float>(columns);
-    float largest = 0;
+    const float largest = largestDifference(together, expected);
     double squares = 0;
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-        largest = std::max(largest, std::abs(together[i] - expected[i]));
+    for (std::size_t i = 0; i < expected.size(); ++i)
         squares += std::pow(together[i] - expected[i], 2);
-    }
     QVERIFY2(largest <= bound, qPrintable(QString("%1 > %2").arg(largest).arg(bound)));
     // Rounding is uniform, so the typical error is far smaller: step / sqrt(12) * sqrt(columns).
     const double typical = 3.5 / 127 / std::sqrt(12.0) * std::sqrt(static_cast<double>(columns));

@@ -10,6 +10,7 @@
 
 #include "engine/session/model_loader.h"
 #include "engine/session/pipeline.h"
+#include "tests/support/difference.h"
 #include "tests/support/small_model.h"
 
 namespace qllama::test {
@@ -79,13 +80,6 @@ inline Result<Pipeline> load(const Checkpoint& checkpoint, const LlamaConfig& co
     request.cpuIsSpare = choice.cpuIsSpare;
     request.options.threadCount = 2;
     return loadPipeline(request, checkpoint, {}, {});
-}
-
-inline float largestDifference(const std::vector<float>& a, const std::vector<float>& b) {
-    float largest = a.size() == b.size() ? 0.0F : 1e30F;
-    for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i)
-        if (!(std::abs(a[i] - b[i]) <= largest)) largest = std::abs(a[i] - b[i]);
-    return largest;
 }
 
 inline LoadRequest demoRequest(const std::string& device) {
