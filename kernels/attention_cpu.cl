@@ -9,8 +9,8 @@
 // Work: one work-group of one item for each split of the positions, kv head and tile of ROWS rows:
 // global size (splits, kvHeads, ceil(n / ROWS)). All query heads of the group and all rows of the
 // tile share a chunk of 32 keys and values, widened once.
-// GROUP: query heads a kv head. KV: 16 half, 32 float.
-// Moves the keys and values that are seen once a tile; 4 GROUP ROWS flops an element.
+// HEADS: query heads a kv head. KV: 16 half, 32 float.
+// Moves the keys and values that are seen once a tile; 4 HEADS ROWS flops an element.
 
 #if defined(FP_FAST_FMAF) || defined(__FMA__)
 #define FMA fma
@@ -24,8 +24,8 @@
 #ifndef KV
 #define KV 16
 #endif
-#ifndef GROUP
-#define GROUP 1
+#ifndef HEADS
+#define HEADS 1
 #endif
 #ifndef ROWS
 #define ROWS 8
@@ -40,7 +40,7 @@ typedef float Kv;
 #endif
 
 #define CHUNK 32  // positions of a block of keys
-#define QUERIES (GROUP * ROWS)
+#define QUERIES (HEADS * ROWS)
 #define RECORD (PADDED_DIM + 2)
 
 void widen(__global const Kv* source, int eights, __local float* target) {
@@ -126,9 +126,9 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attention(
     for (int base = begin; base < end; base += CHUNK) {
         widen(allKeys + (size_t)base * HEAD_DIM, HEAD_DIM * CHUNK / 8, keys);
         widen(allValues + (size_t)base * PADDED_DIM, CHUNK * PADDED_DIM / 8, values);
-        for (int query = 0; query < rows * GROUP; ++query) {
-            const int row = row0 + query / GROUP;
-            const int head = kvHead * GROUP + query % GROUP;
+        for (int query = 0; query < rows * HEADS; ++query) {
+            const int row = row0 + query / HEADS;
+            const int head = kvHead * HEADS + query % HEADS;
             const int count = min(CHUNK, first + row + 1 - base);
             if (count <= 0) continue;
             const float top = scores_of(q + ((size_t)row * heads + head) * HEAD_DIM, keys, scale,
@@ -140,9 +140,9 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attention(
             add_values(weights, values, count, fade, sums + query * PADDED_DIM);
         }
     }
-    for (int query = 0; query < rows * GROUP; ++query) {
+    for (int query = 0; query < rows * HEADS; ++query) {
         const size_t index =
-            (size_t)(row0 + query / GROUP) * heads + kvHead * GROUP + query % GROUP;
+            (size_t)(row0 + query / HEADS) * heads + kvHead * HEADS + query % HEADS;
         __local const float* sum = sums + query * PADDED_DIM;
         if (splits == 1) {
             for (int dim = 0; dim < HEAD_DIM; ++dim)

@@ -7,13 +7,16 @@
 namespace qllama::opencl {
 namespace {
 
-// CPU form: queries (rows x heads of a group) that share a widened chunk of keys and values. With 16
-// the widening is a small part of the work and the sums of a head of 128 still fit the L1 cache.
+// Queries (rows x heads of a group) of a work-group. CPU form: widening the chunk of keys and values
+// that they share is then a small part of the work, and the sums of a head of 128 still fit the L1
+// cache. GPU form: a score and a sum for each fit an item's registers, and a query and its weights for
+// a chunk local memory that several work-groups of a compute unit share.
 constexpr std::int64_t kTileQueries = 16;
+constexpr std::int64_t kGpuLocalBytes = 16 << 10;
 
-// Positions that are worth a work-group of their own.
-constexpr std::int64_t kPositionsOfSplit = 256;
-constexpr std::int64_t kMostSplits = 32;
+// Positions that are worth a work-group of their own: on a GPU, those of one chunk.
+constexpr std::int64_t kCpuPositionsOfSplit = 256;
+constexpr std::int64_t kMostSplits = 64;
 
 // Work-groups for each compute unit that keep a device busy.
 constexpr std::int64_t kCpuGroupsPerUnit = 2;
@@ -23,8 +26,8 @@ std::int64_t groupOf(const AttentionShape& shape) {
     return shape.headCount / shape.kvHeadCount;
 }
 
-std::int64_t rowsOfTile(const AttentionWork& work) {
-    return work.n == 1 ? 1 : std::max<std::int64_t>(1, kTileQueries / groupOf(work.shape));
+std::int64_t ceilDiv(std::int64_t value, std::int64_t divisor) {
+    return (value + divisor - 1) / divisor;
 }
 
 cl_int narrowed(std::int64_t value) {
@@ -49,33 +52,43 @@ Result<std::unique_ptr<AttentionKernels>> AttentionKernels::compile(DeviceQueue&
     QLLAMA_TRY(kernels->m_ropeStore, queue.kernel("rope_store", "rope_store", kernels->m_options));
     QLLAMA_TRY(kernels->m_merge,
                queue.kernel("attention_merge", "attention_merge", kernels->m_options));
+    kernels->m_form = queue.form();
     if (queue.form() == KernelForm::Gpu) {
         // As many items as dimensions, so that both halves of the work keep them busy.
         while (kernels->m_local * 2 <= std::min(queue.largestWorkGroup(), std::int64_t{256}) &&
                kernels->m_local < std::max<std::int64_t>(headDim, 32))
             kernels->m_local *= 2;
-        QLLAMA_TRY(
-            kernels->m_gpu,
-            queue.kernel("attention_gpu", "attention",
-                         kernels->m_options + " -DLOCAL=" + std::to_string(kernels->m_local)));
+        kernels->m_options += " -DLOCAL=" + std::to_string(kernels->m_local);
     }
     return kernels;
 }
 
-Result<Kernel*> AttentionKernels::kernelFor(DeviceQueue& queue, const AttentionWork& work) {
-    if (queue.form() == KernelForm::Gpu) return &m_gpu;
+AttentionKernels::Tile AttentionKernels::tileFor(const AttentionWork& work) const {
     const std::int64_t group = groupOf(work.shape);
-    const std::int64_t rows = rowsOfTile(work);
-    for (const auto& variant : m_cpu)
-        if (variant->group == group && variant->rows == rows) return &variant->kernel;
-    auto variant = std::make_unique<CpuVariant>();
-    variant->group = group;
-    variant->rows = rows;
-    QLLAMA_TRY(variant->kernel, queue.kernel("attention_cpu", "attention",
-                                             m_options + " -DGROUP=" + std::to_string(group) +
-                                                 " -DROWS=" + std::to_string(rows)));
-    m_cpu.push_back(std::move(variant));
-    return &m_cpu.back()->kernel;
+    // The sums of the CPU form lie in memory, which has room for any group.
+    if (m_form == KernelForm::Cpu)
+        return {group, work.n == 1 ? 1 : std::max<std::int64_t>(1, kTileQueries / group)};
+    const std::int64_t most =
+        std::clamp<std::int64_t>(kGpuLocalBytes / ((m_headDim + m_local) * 4), 1, kTileQueries);
+    Tile tile{.heads = std::min(group, most)};
+    while (group % tile.heads != 0)
+        --tile.heads;
+    if (work.n > 1) tile.rows = most / tile.heads;
+    return tile;
+}
+
+Result<Kernel*> AttentionKernels::kernelFor(DeviceQueue& queue, Tile tile) {
+    for (const auto& variant : m_variants)
+        if (variant->tile == tile) return &variant->kernel;
+    auto variant = std::make_unique<Variant>();
+    variant->tile = tile;
+    QLLAMA_TRY(
+        variant->kernel,
+        queue.kernel(m_form == KernelForm::Gpu ? "attention_gpu" : "attention_cpu", "attention",
+                     m_options + " -DHEADS=" + std::to_string(tile.heads) +
+                         " -DROWS=" + std::to_string(tile.rows)));
+    m_variants.push_back(std::move(variant));
+    return &m_variants.back()->kernel;
 }
 
 void AttentionKernels::ropeAndStore(DeviceQueue& queue, const RopeWork& work) {
@@ -89,17 +102,14 @@ void AttentionKernels::ropeAndStore(DeviceQueue& queue, const RopeWork& work) {
                  narrowed(work.n));
 }
 
-std::int64_t AttentionKernels::splitsFor(const DeviceQueue& queue,
-                                         const AttentionWork& work) const {
-    const bool cpu = queue.form() == KernelForm::Cpu;
-    const std::int64_t rows = cpu ? rowsOfTile(work) : 1;
-    const std::int64_t groups =
-        (cpu ? work.shape.kvHeadCount : work.shape.headCount) * ((work.n + rows - 1) / rows);
+std::int64_t AttentionKernels::splitsFor(const DeviceQueue& queue, const AttentionWork& work,
+                                         Tile tile) const {
+    const bool cpu = m_form == KernelForm::Cpu;
+    const std::int64_t groups = work.shape.headCount / tile.heads * ceilDiv(work.n, tile.rows);
     const std::int64_t wanted =
         queue.computeUnits() * (cpu ? kCpuGroupsPerUnit : kGpuGroupsPerUnit);
-    const std::int64_t useful = (work.first + work.n + kPositionsOfSplit - 1) / kPositionsOfSplit;
-    return std::clamp<std::int64_t>((wanted + groups - 1) / groups, 1,
-                                    std::min(useful, kMostSplits));
+    const std::int64_t useful = ceilDiv(work.first + work.n, cpu ? kCpuPositionsOfSplit : m_local);
+    return std::clamp<std::int64_t>(ceilDiv(wanted, groups), 1, std::min(useful, kMostSplits));
 }
 
 bool AttentionKernels::reservePartials(DeviceQueue& queue, std::int64_t records) {
@@ -116,44 +126,35 @@ bool AttentionKernels::reservePartials(DeviceQueue& queue, std::int64_t records)
 }
 
 void AttentionKernels::launch(DeviceQueue& queue, Kernel& kernel, const AttentionWork& work,
-                              std::int64_t splits) {
+                              Tile tile, std::int64_t splits) {
     const AttentionShape& shape = work.shape;
     const KvShape& kv = work.cache.shape();
     const float scale = 1.0F / std::sqrt(static_cast<float>(shape.headDim));
     const std::int64_t positionBytes = 2 * shape.headDim * ClKvCache::elementBytes(kv);
+    const std::int64_t headBlocks = shape.headCount / tile.heads;
+    const std::int64_t tiles = ceilDiv(work.n, tile.rows);
     const cl_int capacity = narrowed(ClKvCache::paddedCapacity(kv));
-    const cl::Buffer& layer = work.cache.layer(work.layer);
-    const std::int64_t seen = work.first + work.n;
-    if (queue.form() == KernelForm::Cpu) {
-        const std::int64_t tiles = (work.n + rowsOfTile(work) - 1) / rowsOfTile(work);
-        queue.launch(kernel,
-                     {cl::NDRange(sized(splits), sized(shape.kvHeadCount), sized(tiles)),
-                      cl::NDRange(1, 1, 1)},
-                     tiles * seen * shape.kvHeadCount * positionBytes, work.q, layer,
-                     narrowed(shape.headCount), narrowed(shape.kvHeadCount), capacity,
-                     narrowed(work.first), scale, narrowed(splits), work.out, m_partials,
-                     narrowed(work.n));
-        return;
-    }
     queue.launch(kernel,
-                 {cl::NDRange(sized(m_local * splits), sized(shape.headCount), sized(work.n)),
+                 {cl::NDRange(sized(m_local * splits), sized(headBlocks), sized(tiles)),
                   cl::NDRange(sized(m_local), 1, 1)},
-                 work.n * seen * shape.headCount * positionBytes, work.q, layer,
-                 narrowed(shape.headCount), narrowed(shape.kvHeadCount), capacity,
-                 narrowed(work.first), scale, narrowed(splits), work.out, m_partials);
+                 tiles * (work.first + work.n) * headBlocks * positionBytes, work.q,
+                 work.cache.layer(work.layer), narrowed(shape.headCount),
+                 narrowed(shape.kvHeadCount), capacity, narrowed(work.first), scale,
+                 narrowed(splits), work.out, m_partials, narrowed(work.n));
 }
 
 void AttentionKernels::attention(DeviceQueue& queue, const AttentionWork& work) {
-    const std::int64_t splits = splitsFor(queue, work);
+    const Tile tile = tileFor(work);
+    const std::int64_t splits = splitsFor(queue, work, tile);
     const std::int64_t queries = work.n * work.shape.headCount;
-    auto kernel = kernelFor(queue, work);
+    auto kernel = kernelFor(queue, tile);
     if (!kernel.ok()) {
         queue.fail(kernel.error());
         return;
     }
     // The kernels want a buffer there even when it stays unused.
     if (!reservePartials(queue, splits == 1 ? 1 : queries * splits)) return;
-    launch(queue, *kernel.value(), work, splits);
+    launch(queue, *kernel.value(), work, tile, splits);
     if (splits == 1) return;
     queue.launch(m_merge, flatGrid(m_merge, queries * m_headDim),
                  queries * splits * (m_headDim + 2) * 4, m_partials, narrowed(splits),

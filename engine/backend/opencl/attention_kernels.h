@@ -43,27 +43,33 @@ public:
     void attention(DeviceQueue& queue, const AttentionWork& work);
 
 private:
-    // The CPU form is compiled for the number of query heads that share a kv head, and for tiles of
-    // one row (decode) or several.
-    Result<Kernel*> kernelFor(DeviceQueue& queue, const AttentionWork& work);
-    [[nodiscard]] std::int64_t splitsFor(const DeviceQueue& queue, const AttentionWork& work) const;
-    void launch(DeviceQueue& queue, Kernel& kernel, const AttentionWork& work, std::int64_t splits);
-    bool reservePartials(DeviceQueue& queue, std::int64_t records);
-
-    struct CpuVariant {
-        std::int64_t group = 0;
-        std::int64_t rows = 0;
+    // What the queries of one work-group are: they share what is read of keys and values.
+    struct Tile {
+        std::int64_t heads = 1;
+        std::int64_t rows = 1;
+        bool operator==(const Tile&) const = default;
+    };
+    struct Variant {
+        Tile tile;
         Kernel kernel;
     };
 
+    [[nodiscard]] Tile tileFor(const AttentionWork& work) const;
+    Result<Kernel*> kernelFor(DeviceQueue& queue, Tile tile);
+    [[nodiscard]] std::int64_t splitsFor(const DeviceQueue& queue, const AttentionWork& work,
+                                         Tile tile) const;
+    void launch(DeviceQueue& queue, Kernel& kernel, const AttentionWork& work, Tile tile,
+                std::int64_t splits);
+    bool reservePartials(DeviceQueue& queue, std::int64_t records);
+
     std::int64_t m_headDim = 0;
     KvPrecision m_precision = KvPrecision::F16;
+    KernelForm m_form = KernelForm::Cpu;
     std::string m_options;
-    std::int64_t m_local = 1;  // GPU form
+    std::int64_t m_local = 1;  // items of a work-group
     Kernel m_ropeStore;
-    Kernel m_gpu;
     Kernel m_merge;
-    std::vector<std::unique_ptr<CpuVariant>> m_cpu;
+    std::vector<std::unique_ptr<Variant>> m_variants;  // those used so far
     cl::Buffer m_partials;
     std::int64_t m_partialRecords = 0;
 };

@@ -218,8 +218,11 @@ void TestOpenClKernels::attentionAgreesWithPlainLoop_data() {
     QTest::addColumn<int>("past");
     QTest::addColumn<int>("rows");
     QTest::addColumn<bool>("half");
+    // Among them rows that see nothing of a later split, groups too large for one tile, and heads too
+    // large for a full one.
     const int shapes[][5] = {{4, 4, 8, 0, 1},    {4, 2, 6, 0, 2},     {8, 1, 32, 63, 3},
-                             {6, 2, 10, 65, 31}, {2, 1, 16, 1030, 1}, {2, 1, 64, 300, 130}};
+                             {6, 2, 10, 65, 31}, {2, 1, 16, 1030, 1}, {2, 1, 64, 300, 130},
+                             {2, 1, 8, 28, 6},   {34, 2, 8, 40, 3},   {4, 1, 256, 100, 3}};
     forEachTarget([&](int target, const char* name) {
         for (const auto& s : shapes)
             for (const bool half : {false, true})
