@@ -166,15 +166,22 @@ private:
     // The forms of x that the matrices of the tasks want, each made once for all of them.
     Activations prepare(std::span<const MatmulTask> tasks, const float* x, std::int64_t n) {
         const std::int64_t columns = tasks.front().weight->columns();
-        Activations activations{.values = x, .n = n, .quantized = nullptr};
-        const bool quantized = std::any_of(tasks.begin(), tasks.end(), [](const MatmulTask& task) {
-            return matrixOf(task).activationForm() == ActivationForm::Quantized;
-        });
-        if (quantized) {
+        Activations activations{.values = x, .n = n};
+        const auto isWanted = [tasks](ActivationForm form) {
+            return std::any_of(tasks.begin(), tasks.end(), [form](const MatmulTask& task) {
+                return matrixOf(task).activationForm() == form;
+            });
+        };
+        if (isWanted(ActivationForm::Quantized)) {
             resizeActivations(m_quantized, n, columns);
             forEachRow(
                 n, [&](std::int64_t i) { quantizeRow(x + i * columns, columns, i, m_quantized); });
             activations.quantized = &m_quantized;
+        }
+        if (n >= kLeastPackedTokens && isWanted(ActivationForm::Plain)) {
+            resizePackedTokens(m_packed, n, columns);
+            forEachRow(m_packed.tiles, [&](std::int64_t tile) { packTile(x, tile, m_packed); });
+            activations.packed = &m_packed;
         }
         return activations;
     }
@@ -198,6 +205,7 @@ private:
     ThreadPool m_pool;
     AttentionScratch m_attentionScratch;
     QuantizedActivations m_quantized;
+    PackedTokens m_packed;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/backend/backend.h"
+#include "engine/backend/cpu/kernels/panel_kernels.h"
 #include "engine/backend/cpu/kernels/quant_kernels.h"
 #include "engine/backend/cpu/kernels/row_kernels.h"
 #include "engine/quant/quantized_matrix.h"
@@ -17,6 +18,7 @@ struct Activations {
     const float* values = nullptr;  // [n, columns]
     std::int64_t n = 0;
     const QuantizedActivations* quantized = nullptr;
+    const PackedTokens* packed = nullptr;  // null for a few tokens
 };
 
 enum class ActivationForm { Plain, Quantized };

@@ -16,13 +16,9 @@ namespace qllama::HWY_NAMESPACE {
 
 using cpu::RowMajorWeights;
 
-// A register tile of prefill: 4 rows by 3 tokens are 12 accumulators and fit 16 registers, 24 fit 32.
+// A register tile for a few tokens: 4 rows by 3 tokens are 12 accumulators and fit 16 registers, 24 fit 32.
 constexpr int kTileTokens = HWY_TARGET <= HWY_AVX3 ? 6 : 3;
 constexpr int kTileRows = 4;
-
-// Tokens that pass by while a tile's rows stay in the L1 cache, and the rows of a thread's portion in
-// L3; whole register tiles. 48, 96 and 255 measure a little worse.
-constexpr std::int64_t kTokenBlock = 132;
 
 // Rows that a matvec reads side by side, each in its own part of the portion, so that every one of them
 // goes on where the row before it ended: the processor fetches ahead along a few long streams better
@@ -142,18 +138,13 @@ void GemmTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, c
                std::int64_t n, float* out, std::int64_t outStride, bool accumulate) {
     const T* weights = static_cast<const T*>(w.data);
     const auto columns = static_cast<std::size_t>(w.columns);
-    for (std::int64_t first = 0; first < n; first += kTokenBlock) {
-        const std::int64_t tokens = std::min(kTokenBlock, n - first);
-        const float* block = x + first * w.columns;
-        float* target = out + first * outStride;
-        std::int64_t row = begin;
-        for (; row + kTileRows <= end; row += kTileRows)
-            MultiplyGroup<kTileRows>(weights + static_cast<std::size_t>(row) * columns, columns,
-                                     block, tokens, target + row, outStride, accumulate);
-        for (; row < end; ++row)
-            MultiplyGroup<1>(weights + static_cast<std::size_t>(row) * columns, columns, block,
-                             tokens, target + row, outStride, accumulate);
-    }
+    std::int64_t row = begin;
+    for (; row + kTileRows <= end; row += kTileRows)
+        MultiplyGroup<kTileRows>(weights + static_cast<std::size_t>(row) * columns, columns, x, n,
+                                 out + row, outStride, accumulate);
+    for (; row < end; ++row)
+        MultiplyGroup<1>(weights + static_cast<std::size_t>(row) * columns, columns, x, n,
+                         out + row, outStride, accumulate);
 }
 
 void GemmRows(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, const float* x,
