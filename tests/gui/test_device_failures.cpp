@@ -1,0 +1,112 @@
+// What follows when a device fails, at a window with an engine that does what each test says.
+#include <QLocale>
+
+#include "gui/window/application.h"
+#include "gui/window/device_menu.h"
+#include "tests/gui/devices_fixture.h"
+#include "tests/gui/window_fixture.h"
+
+using namespace qllama;
+using State = EngineController::State;
+
+class TestDeviceFailures : public QObject {
+    Q_OBJECT
+
+private slots:
+    void initTestCase() { prepareApplication(); }
+    void init() { m_window = std::make_unique<ScriptedWindow>(); }
+    void cleanup() { m_window.reset(); }
+
+    void aDeviceThatFailsOffersTheProcessor() {
+        m_window->script->load = [this](const LoadRequest& request,
+                                        auto&&...) -> Result<ModelInfo> {
+            m_window->loads.push_back(request);
+            if (request.device != "cpu") return Error{ErrorCode::Device, "The device is gone.", {}};
+            return ScriptedEngine::modelInfo(request);
+        };
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:3";
+        m_window->openIdle(start);
+        QCOMPARE(m_window->window->engine().state(), State::Empty);
+        QCOMPARE(m_window->label("messageText"), "fable could not be loaded. The device is gone.");
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().device, "cpu");
+        QCOMPARE(m_window->window->engine().state(), State::Ready);
+    }
+
+    void failureOfADeviceFollowsTheChoice() {
+        m_window->script->generate = [](auto&&, GenerationSink&,
+                                        const std::stop_token&) -> Result<GenerationResult> {
+            return Error{ErrorCode::Device, "The device failed.", {}};
+        };
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:0";
+        start.whenDeviceFails = DeviceFailureChoice::Stop;
+        m_window->openIdle(start);
+        auto* menu = m_window->find<DeviceMenu>("deviceMenu");
+        const auto choose = [&](const char* name, DeviceFailureChoice choice) {
+            menu->findChild<QAction*>(name)->trigger();
+            return QTest::qWaitFor([&] { return menu->failureChoice() == choice; });
+        };
+        QCOMPARE(menu->failureChoice(), DeviceFailureChoice::Stop);
+        m_window->click("generateButton");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("messageText"), "The device failed.");
+        QVERIFY(!m_window->find<QAbstractButton>("messageAction")->isVisible());
+        QVERIFY(choose("failureAsk", DeviceFailureChoice::Ask));
+        QVERIFY(!m_window->loads.back().mayLeaveDevice);
+        m_window->click("generateButton");
+        QVERIFY(m_window->becomesIdle());
+        QTRY_VERIFY(m_window->find<QAbstractButton>("messageAction")->isVisible());
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().device, "cpu");
+        QVERIFY(choose("failureStop", DeviceFailureChoice::Stop));
+        QVERIFY(choose("failureGoOn", DeviceFailureChoice::GoOn));
+        m_window->action("Load Again")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(m_window->loads.back().mayLeaveDevice && m_window->loads.back().mayLeaveDevice({}));
+        // Remembered.
+        m_window->window->close();
+        m_window->openScripted();
+        QCOMPARE(m_window->find<DeviceMenu>("deviceMenu")->failureChoice(),
+                 DeviceFailureChoice::GoOn);
+    }
+
+    void theStatusBarFollowsTheLayers() {
+        m_window->script->generate = [](auto&&, GenerationSink& sink,
+                                        const std::stop_token&) -> Result<GenerationResult> {
+            LoadRequest request;
+            request.location.model = "fable";
+            ModelInfo info = ScriptedEngine::modelInfo(request);
+            info.placement.stages = {stageOn(named("cpu", "The other processor"), 0, 6)};
+            info.notes = {"The card failed. All layers run on the processor from here on."};
+            sink.modelMoved(info);
+            return GenerationResult{};
+        };
+        m_window->script->load = [](const LoadRequest& request, const LoadProgressSink&,
+                                    const std::stop_token&) -> Result<ModelInfo> {
+            ModelInfo info = ScriptedEngine::modelInfo(request);
+            info.placement.stages = {stageOn(named("opencl:0", "Big card"), 0, 4, 7LL << 20),
+                                     stageOn(named("cpu", "Processor"), 4, 2)};
+            info.placement.notes = {"2 of the 6 layers do not fit."};
+            return info;
+        };
+        m_window->openIdle();
+        QCOMPARE(m_window->label("statusDevice"), "Big card (layers 1–4) + CPU (layers 5–6)");
+        const QString toolTip = m_window->find<QLabel>("statusDevice")->toolTip();
+        QVERIFY(toolTip.contains("2 of the 6 layers do not fit."));
+        QVERIFY(toolTip.contains(QLocale().formattedDataSize(7LL << 20)));
+        m_window->click("generateButton");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("statusDevice"), "The other processor");
+        QVERIFY(m_window->label("messageText").startsWith("The card failed."));
+    }
+
+private:
+    std::unique_ptr<ScriptedWindow> m_window;
+};
+
+QTEST_MAIN(TestDeviceFailures)
+#include "test_device_failures.moc"
