@@ -80,19 +80,23 @@ void MatvecTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t end,
         MatvecGroup<1>(weights, columns, row, 0, x, y, accumulate);
 }
 
-// kRows rows with kTokens tokens, x [kTokens, columns]; each weight is read and widened once.
+// kRows rows, `apart` rows from one to the next, with kTokens tokens, x [kTokens, columns]; each weight is
+// read and widened once.
 template <int kRows, int kTokens, typename T>
-HWY_INLINE void MultiplyTile(const T* weights, std::size_t columns, const float* x, float* out,
-                             std::int64_t outStride, bool accumulate) {
+HWY_INLINE void MultiplyTile(const T* weights, std::int64_t apart, std::size_t columns,
+                             const float* x, float* out, std::int64_t outStride, bool accumulate) {
     const F32Tag d;
     const std::size_t lanes = hn::Lanes(d);
+    const T* rows[kRows];
+    for (int r = 0; r < kRows; ++r)
+        rows[r] = weights + static_cast<std::size_t>(r * apart) * columns;
     F32Vector sums[kTokens * kRows];
     for (F32Vector& sum : sums)
         sum = hn::Zero(d);
     std::size_t k = 0;
     for (; k + lanes <= columns; k += lanes) {
         for (int r = 0; r < kRows; ++r) {
-            const F32Vector weight = LoadAsF32(d, weights + r * columns + k);
+            const F32Vector weight = LoadAsF32(d, rows[r] + k);
             for (int t = 0; t < kTokens; ++t)
                 sums[t * kRows + r] =
                     hn::MulAdd(weight, hn::LoadU(d, x + t * columns + k), sums[t * kRows + r]);
@@ -100,7 +104,7 @@ HWY_INLINE void MultiplyTile(const T* weights, std::size_t columns, const float*
     }
     if (k != columns) {
         for (int r = 0; r < kRows; ++r) {
-            const F32Vector weight = LoadTailAsF32(d, weights + r * columns + k, columns - k);
+            const F32Vector weight = LoadTailAsF32(d, rows[r] + k, columns - k);
             for (int t = 0; t < kTokens; ++t)
                 sums[t * kRows + r] =
                     hn::MulAdd(weight, LoadTailAsF32(d, x + t * columns + k, columns - k),
@@ -111,25 +115,26 @@ HWY_INLINE void MultiplyTile(const T* weights, std::size_t columns, const float*
     SumLanes<kTokens * kRows>(d, sums, totals);
     for (int t = 0; t < kTokens; ++t)
         for (int r = 0; r < kRows; ++r) {
-            float& target = out[t * outStride + r];
+            float& target = out[t * outStride + r * apart];
             target = accumulate ? target + totals[t * kRows + r] : totals[t * kRows + r];
         }
 }
 
 // kRows rows with tokens [0, n).
 template <int kRows, typename T>
-HWY_INLINE void MultiplyGroup(const T* weights, std::size_t columns, const float* x, std::int64_t n,
-                              float* out, std::int64_t outStride, bool accumulate) {
+HWY_INLINE void MultiplyGroup(const T* weights, std::int64_t apart, std::size_t columns,
+                              const float* x, std::int64_t n, float* out, std::int64_t outStride,
+                              bool accumulate) {
     const auto stride = static_cast<std::int64_t>(columns);
     std::int64_t token = 0;
     for (; token + kTileTokens <= n; token += kTileTokens)
-        MultiplyTile<kRows, kTileTokens>(weights, columns, x + token * stride,
+        MultiplyTile<kRows, kTileTokens>(weights, apart, columns, x + token * stride,
                                          out + token * outStride, outStride, accumulate);
     for (; token + 2 <= n; token += 2)
-        MultiplyTile<kRows, 2>(weights, columns, x + token * stride, out + token * outStride,
+        MultiplyTile<kRows, 2>(weights, apart, columns, x + token * stride, out + token * outStride,
                                outStride, accumulate);
     if (token < n)
-        MultiplyTile<kRows, 1>(weights, columns, x + token * stride, out + token * outStride,
+        MultiplyTile<kRows, 1>(weights, apart, columns, x + token * stride, out + token * outStride,
                                outStride, accumulate);
 }
 
@@ -138,12 +143,13 @@ void GemmTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, c
                std::int64_t n, float* out, std::int64_t outStride, bool accumulate) {
     const T* weights = static_cast<const T*>(w.data);
     const auto columns = static_cast<std::size_t>(w.columns);
-    std::int64_t row = begin;
-    for (; row + kTileRows <= end; row += kTileRows)
-        MultiplyGroup<kTileRows>(weights + static_cast<std::size_t>(row) * columns, columns, x, n,
-                                 out + row, outStride, accumulate);
-    for (; row < end; ++row)
-        MultiplyGroup<1>(weights + static_cast<std::size_t>(row) * columns, columns, x, n,
+    // Few tokens wait for memory as one does: the same streams.
+    const std::int64_t length = (end - begin) / kTileRows;
+    for (std::int64_t row = begin; row < begin + length; ++row)
+        MultiplyGroup<kTileRows>(weights + static_cast<std::size_t>(row) * columns, length, columns,
+                                 x, n, out + row, outStride, accumulate);
+    for (std::int64_t row = begin + length * kTileRows; row < end; ++row)
+        MultiplyGroup<1>(weights + static_cast<std::size_t>(row) * columns, 0, columns, x, n,
                          out + row, outStride, accumulate);
 }
 
