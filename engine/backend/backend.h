@@ -48,6 +48,8 @@ struct KvShape {
     std::int64_t headDim = 0;
     std::int64_t capacity = 0;  // positions
     KvPrecision precision = KvPrecision::F16;
+    // Of queries, so that what attention needs is made ready now; 0 where that may wait.
+    std::int64_t headCount = 0;
 };
 
 // Keys (already rotated) and values of past positions, for every layer of a range.

@@ -111,7 +111,8 @@ struct Transformer::Impl {
                                      .kvHeadCount = config.kvHeadCount,
                                      .headDim = config.headDim,
                                      .capacity = options.contextLength,
-                                     .precision = options.kvPrecision}));
+                                     .precision = options.kvPrecision,
+                                     .headCount = config.headCount}));
         stage.weights = std::move(weights);
         return stage;
     }

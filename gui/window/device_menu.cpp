@@ -52,6 +52,7 @@ void DeviceMenu::showSearch() {
 void DeviceMenu::setFailureChoice(DeviceFailureChoice choice) {
     if (choice == m_failureChoice) return;
     m_failureChoice = choice;
+    *m_goesOn = choice == DeviceFailureChoice::GoOn;
     rebuild();
 }
 

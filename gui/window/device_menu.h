@@ -2,6 +2,8 @@
 #pragma once
 
 #include <QMenu>
+#include <atomic>
+#include <memory>
 
 #include "engine/backend/device.h"
 
@@ -24,6 +26,10 @@ public:
     void showSearch();  // until setDevices()
     void setFailureChoice(DeviceFailureChoice choice);
     [[nodiscard]] DeviceFailureChoice failureChoice() const { return m_failureChoice; }
+    // Whether it is GoOn, for other threads and at any later time.
+    [[nodiscard]] std::shared_ptr<const std::atomic<bool>> goesOnWithoutDevice() const {
+        return m_goesOn;
+    }
 
     // The choice for failures; the device is part of the load request.
     void save(QSettings& settings) const;
@@ -63,6 +69,7 @@ private:
     bool m_answersSearch = false;  // the user asked for the search that runs
     QString m_current = QStringLiteral("cpu");
     DeviceFailureChoice m_failureChoice = DeviceFailureChoice::Ask;
+    std::shared_ptr<std::atomic<bool>> m_goesOn = std::make_shared<std::atomic<bool>>(false);
     QActionGroup* m_group;
 };
 

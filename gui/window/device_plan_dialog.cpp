@@ -134,6 +134,11 @@ void DevicePlanDialog::present(const DeviceList& devices, const LoadRequest& req
     plan();
 }
 
+// A list that something was chosen from already stays as it is.
+void DevicePlanDialog::setDevices(const DeviceList& devices) {
+    if (m_known.empty()) present(devices, m_request);
+}
+
 QString DevicePlanDialog::chosen() const {
     QStringList ids;
     for (int row = 0; row < m_devices->topLevelItemCount(); ++row)

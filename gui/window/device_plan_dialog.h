@@ -26,6 +26,8 @@ public:
 
     // What would be loaded, with the device chosen now; an empty model path: nothing to plan for.
     void present(const DeviceList& devices, const LoadRequest& request);
+    // What the search found, when it ends after that.
+    void setDevices(const DeviceList& devices);
 
 signals:
     // The user wants the model there: what was presented, with other devices where he chose them.

@@ -27,7 +27,7 @@ EngineController::~EngineController() {
 EngineController::State EngineController::state() const {
     if (m_load) return State::Loading;
     if (m_generation) return State::Generating;
-    return m_model ? State::Ready : State::Empty;
+    return m_model && !m_unloading ? State::Ready : State::Empty;
 }
 
 quint64 EngineController::load(LoadRequest request) {
@@ -63,6 +63,7 @@ void EngineController::stop() {
 
 void EngineController::unload() {
     abandonAll();
+    m_unloading = true;
     QMetaObject::invokeMethod(m_worker, &EngineWorker::unload);
     announceState();
 }
@@ -93,8 +94,11 @@ void EngineController::connectWorker() {
     connect(m_worker, &EngineWorker::bandwidthCancelled, this,
             &EngineController::bandwidthCancelled);
     connect(m_worker, &EngineWorker::modelUnloaded, this, [this] {
+        m_unloading = false;
         m_model.reset();
-        announceState();
+        // Though the state is no other: what is shown of the model goes only now.
+        m_announced = state();
+        emit stateChanged(m_announced);
     });
     connect(m_worker, &EngineWorker::generationFinished, this,
             [this](quint64 id, const GenerationResult& result) {

@@ -87,6 +87,7 @@ private:
     std::optional<Running> m_generation;
     std::stop_source m_measurement;  // of the last one
     std::optional<ModelInfo> m_model;
+    bool m_unloading = false;  // asked for; m_model goes when the engine says so
     State m_announced = State::Empty;
 };
 

@@ -151,8 +151,10 @@ LoadRequest LoadPresenter::request() const {
     request.mayUseCpu = m_division.mayUseCpu;
     request.weightCacheFolder = m_parts.weightCacheFolder;
     m_parts.panel.writeTo(request);
-    if (m_parts.devices.failureChoice() == DeviceFailureChoice::GoOn)
-        request.mayLeaveDevice = [](const Error&) { return true; };
+    // Asked when it fails, which may be long after another choice was made.
+    request.mayLeaveDevice = [goesOn = m_parts.devices.goesOnWithoutDevice()](const Error&) {
+        return goesOn->load();
+    };
     return request;
 }
 
@@ -209,7 +211,10 @@ void LoadPresenter::showFailure(const Error& error) {
         explainFailure(error, lost);
     else if (lost)
         explainStop(*lost);
-    if (m_loaded) goBackTo(*m_loaded);
+    if (m_loaded)
+        goBackTo(*m_loaded);
+    else if (lost)
+        goBackTo(*lost);
 }
 
 // The model in use had to make room before the load was stopped; it is what to load again.
@@ -226,7 +231,6 @@ void LoadPresenter::explainStop(const LoadRequest& lost) {
     message.actionText = tr("Load Again");
     message.action = [this] { loadAgain(); };
     m_parts.messages.showMessage(message);
-    goBackTo(lost);
 }
 
 void LoadPresenter::explainFailure(const Error& error, const std::optional<LoadRequest>& lost) {
@@ -272,7 +276,7 @@ void LoadPresenter::offerHelp(const Error& error, Message& message) {
         offerDivision(message);
     } else if (error.code == ErrorCode::Device && m_running.device != "cpu" && !stillOnCpu() &&
                m_parts.devices.failureChoice() != DeviceFailureChoice::Stop) {
-        offerCpu(message);
+        offerCpu(message, location);
     } else if (!m_parts.engine.model() && m_parts.picker.demoAction()->isEnabled()) {
         message.actionText = tr("Load the Demo Model");
         message.action = [this] { m_parts.picker.demoAction()->trigger(); };
@@ -285,8 +289,7 @@ bool LoadPresenter::stillOnCpu() const {
            m_loaded->location.model == m_running.location.model;
 }
 
-void LoadPresenter::offerCpu(Message& message) {
-    const CheckpointLocation location = m_running.location;
+void LoadPresenter::offerCpu(Message& message, const CheckpointLocation& location) {
     message.actionText = tr("Use the CPU");
     message.action = [this, location] {
         m_division = {};
@@ -304,11 +307,13 @@ void LoadPresenter::offerDivision(Message& message) {
     message.actionAsks = true;
 }
 
+// Of the model in use; another one may have been asked for, in vain, after it.
 void LoadPresenter::offerOtherDevice(const Error& error) {
     Message message;
     message.text = m_parts.devices.withNames(error.message);
     message.details = toQString(error.where);
-    if (m_parts.devices.failureChoice() != DeviceFailureChoice::Stop) offerCpu(message);
+    if (m_parts.devices.failureChoice() != DeviceFailureChoice::Stop)
+        offerCpu(message, m_loaded ? m_loaded->location : m_running.location);
     m_parts.messages.showMessage(message);
 }
 

@@ -77,7 +77,7 @@ private:
     void explainStop(const LoadRequest& lost);
     void offerHelp(const Error& error, Message& message);
     [[nodiscard]] bool stillOnCpu() const;
-    void offerCpu(Message& message);
+    void offerCpu(Message& message, const CheckpointLocation& location);
     void offerDivision(Message& message);
     void showMoved(const ModelInfo& info);
     void updateModel();

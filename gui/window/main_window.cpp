@@ -113,6 +113,9 @@ void MainWindow::connectParts() {
 
 void MainWindow::connectDevices() {
     connect(m_finder, &DeviceFinder::devicesFound, m_deviceMenu, &DeviceMenu::setDevices);
+    connect(m_finder, &DeviceFinder::devicesFound, this, [this](const DeviceList& devices) {
+        if (m_devicePlan && m_devicePlan->isVisible()) m_devicePlan->setDevices(devices);
+    });
     connect(m_deviceMenu, &DeviceMenu::currentNameChanged, this, &MainWindow::showDeviceName);
     connect(m_deviceMenu, &DeviceMenu::detailsRequested, this,
             [this](const QString& list, const QString& facts) {
@@ -136,12 +139,13 @@ void MainWindow::start(const WindowStart& options) {
     m_finder->start();
     if (options.generation) m_panel->setGenerationSettings(*options.generation);
     if (options.prompt) m_prompt->setPrompt(*options.prompt);
-    if (options.promptFile) openPromptFile(*options.promptFile);
     if (options.whenDeviceFails) m_deviceMenu->setFailureChoice(*options.whenDeviceFails);
     LoadRequest request = options.load.value_or(restoreLoad(*m_services.settings));
     if (request.location.model.empty() && m_services.demoModel)
         request.location.model = *m_services.demoModel;
     m_loads->loadAsShown(request);
+    // Last, since a load takes away the messages of before.
+    if (options.promptFile) openPromptFile(*options.promptFile);
 }
 
 void MainWindow::updateState() {

@@ -1,6 +1,7 @@
 #include "gui/window/run_presenter.h"
 
 #include <QLocale>
+#include <algorithm>
 
 #include "gui/window/activity_bar.h"
 #include "gui/window/message_bar.h"
@@ -86,10 +87,22 @@ void RunPresenter::connectTokens() {
                                               .details = toQString(error.where),
                                               .actionText = {},
                                               .action = {}});
-                if (error.code == ErrorCode::Device) emit deviceFailed(error);
+                if (error.code == ErrorCode::Device ||
+                    (error.code == ErrorCode::OutOfMemory && isOnDevices()))
+                    emit deviceFailed(error);
             });
-    connect(&engine, &EngineController::modelMoved, this,
-            [this](quint64, const ModelInfo& info) { m_parts.status.showModel(info); });
+    connect(&engine, &EngineController::modelMoved, this, [this](quint64, const ModelInfo& info) {
+        m_parts.status.showModel(info);
+        m_parts.status.showStatistics(m_meter.statistics());  // the run goes on
+    });
+}
+
+// Other ones than the processor, whose memory another choice would not need.
+bool RunPresenter::isOnDevices() const {
+    const auto& model = m_parts.engine.model();
+    return model &&
+           std::any_of(model->placement.stages.begin(), model->placement.stages.end(),
+                       [](const StagePlacement& stage) { return stage.device.id != "cpu"; });
 }
 
 // A run that a new load stopped ends while the activity bar is already about the load.

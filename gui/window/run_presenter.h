@@ -39,6 +39,7 @@ private:
     void connectPrompt();
     void connectTokens();
     void finish(const QString& note);
+    [[nodiscard]] bool isOnDevices() const;
 
     Parts m_parts;
     GenerationMeter m_meter;

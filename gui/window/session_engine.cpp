@@ -41,7 +41,7 @@ Result<GenerationResult> SessionEngine::generate(const GenerationRequest& reques
 }
 
 Result<double> SessionEngine::measureBandwidth(std::stop_token stop) {
-    if (!m_session) return Error{ErrorCode::InvalidRequest, "No model is loaded.", {}};
+    if (!m_session) return cancelledError();  // unloaded while the request was on its way
     QLLAMA_TRY(ModelSpeedProbe probe, ModelSpeedProbe::create(m_session->model(), stop));
     return probe.measureGbPerSecond(stop);
 }

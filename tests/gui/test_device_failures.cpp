@@ -35,6 +35,56 @@ private slots:
         QCOMPARE(m_window->window->engine().state(), State::Ready);
     }
 
+    // Not the model that was asked for in vain after it.
+    void theModelInUseGoesToTheProcessor() {
+        m_window->script->keepsModelOnFailure = true;
+        m_window->script->generate = [](auto&&, GenerationSink&,
+                                        auto&&) -> Result<GenerationResult> {
+            return Error{ErrorCode::Device, "The device failed.", {}};
+        };
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:0";
+        m_window->openIdle(start);
+        m_window->answer = "/models/broken.pth";
+        m_window->action("Open Model File…")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        m_window->click("generateButton");
+        QVERIFY(m_window->becomesIdle());
+        QTRY_COMPARE(m_window->label("messageText"), "The device failed.");
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().location.model, "/models/fable");
+        QCOMPARE(m_window->loads.back().device, "cpu");
+    }
+
+    // Memory that ran out on a device is the device's failure; the processor's is not.
+    void aDeviceWithoutMemoryOffersTheProcessor() {
+        m_window->script->load = [](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
+            ModelInfo info = ScriptedEngine::modelInfo(request);
+            info.placement.stages = {
+                stageOn(request.device == "cpu" ? named("cpu", "Any") : bigCard(), 0, 6)};
+            return info;
+        };
+        m_window->script->generate = [](auto&&, GenerationSink&,
+                                        auto&&) -> Result<GenerationResult> {
+            return Error{ErrorCode::OutOfMemory, "The device opencl:0 ran out of memory.", {}};
+        };
+        m_window->devices = {{named("cpu", "Any"), bigCard()}, {}};
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:0";
+        m_window->openIdle(start);
+        m_window->click("generateButton");
+        QVERIFY(m_window->becomesIdle());
+        QTRY_COMPARE(m_window->label("messageText"), "The device Big card ran out of memory.");
+        QCOMPARE(m_window->find<QAbstractButton>("messageAction")->text(), "Use the CPU");
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        m_window->click("generateButton");
+        QVERIFY(m_window->becomesIdle());
+        QTRY_VERIFY(m_window->label("messageText").contains("ran out of memory"));
+        QVERIFY(!m_window->find<QAbstractButton>("messageAction")->isVisible());
+    }
+
     void failureOfADeviceFollowsTheChoice() {
         m_window->script->generate = [](auto&&, GenerationSink&,
                                         const std::stop_token&) -> Result<GenerationResult> {
@@ -55,7 +105,7 @@ private slots:
         QCOMPARE(m_window->label("messageText"), "The device failed.");
         QVERIFY(!m_window->find<QAbstractButton>("messageAction")->isVisible());
         QVERIFY(choose("failureAsk", DeviceFailureChoice::Ask));
-        QVERIFY(!m_window->loads.back().mayLeaveDevice);
+        QVERIFY(!m_window->loads.back().mayLeaveDevice({}));
         m_window->click("generateButton");
         QVERIFY(m_window->becomesIdle());
         QTRY_VERIFY(m_window->find<QAbstractButton>("messageAction")->isVisible());
@@ -66,7 +116,12 @@ private slots:
         QVERIFY(choose("failureGoOn", DeviceFailureChoice::GoOn));
         m_window->action("Load Again")->trigger();
         QVERIFY(m_window->becomesIdle());
-        QVERIFY(m_window->loads.back().mayLeaveDevice && m_window->loads.back().mayLeaveDevice({}));
+        QVERIFY(m_window->loads.back().mayLeaveDevice({}));
+        // Of the model that is loaded too.
+        QVERIFY(choose("failureStop", DeviceFailureChoice::Stop));
+        QVERIFY(!m_window->loads.back().mayLeaveDevice({}));
+        QVERIFY(choose("failureGoOn", DeviceFailureChoice::GoOn));
+        QVERIFY(m_window->loads.back().mayLeaveDevice({}));
         // Remembered.
         m_window->window->close();
         m_window->openScripted();

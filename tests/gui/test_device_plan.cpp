@@ -150,6 +150,21 @@ private slots:
         QCOMPARE(m_window->label("statusDevice"), "");
     }
 
+    void aPlanOpenedDuringTheSearchShowsWhatIsFound() {
+        std::binary_semaphore search{0};
+        m_window->listDevices = [&search] {
+            search.acquire();
+            return DeviceList{{named("cpu", "Processor"), bigCard()}, {}};
+        };
+        m_window->openScripted();
+        m_window->action("Several Devices and Memory…")->trigger();
+        auto* devices = m_window->find<QTreeWidget>("planDevices");
+        const int before = devices->topLevelItemCount();
+        search.release();
+        QCOMPARE(before, 0);
+        QTRY_COMPARE(devices->topLevelItemCount(), 2);
+    }
+
     void aModelIsNotDividedUnasked() {
         DeviceInfo cpu;
         cpu.id = "cpu";

@@ -63,17 +63,16 @@ Result<std::unique_ptr<AttentionKernels>> AttentionKernels::compile(DeviceQueue&
     return kernels;
 }
 
-AttentionKernels::Tile AttentionKernels::tileFor(const AttentionWork& work) const {
-    const std::int64_t group = groupOf(work.shape);
+AttentionKernels::Tile AttentionKernels::tileFor(std::int64_t group, std::int64_t n) const {
     // The sums of the CPU form lie in memory, which has room for any group.
     if (m_form == KernelForm::Cpu)
-        return {group, work.n == 1 ? 1 : std::max<std::int64_t>(1, kTileQueries / group)};
+        return {group, n == 1 ? 1 : std::max<std::int64_t>(1, kTileQueries / group)};
     const std::int64_t most =
         std::clamp<std::int64_t>(kGpuLocalBytes / ((m_headDim + m_local) * 4), 1, kTileQueries);
     Tile tile{.heads = std::min(group, most)};
     while (group % tile.heads != 0)
         --tile.heads;
-    if (work.n > 1) tile.rows = most / tile.heads;
+    if (n > 1) tile.rows = most / tile.heads;
     return tile;
 }
 
@@ -89,6 +88,12 @@ Result<Kernel*> AttentionKernels::kernelFor(DeviceQueue& queue, Tile tile) {
                          " -DROWS=" + std::to_string(tile.rows)));
     m_variants.push_back(std::move(variant));
     return &m_variants.back()->kernel;
+}
+
+Result<void> AttentionKernels::prepare(DeviceQueue& queue, const KvShape& shape) {
+    for (const std::int64_t n : {1, 2})
+        QLLAMA_CHECK(kernelFor(queue, tileFor(shape.headCount / shape.kvHeadCount, n)));
+    return {};
 }
 
 void AttentionKernels::ropeAndStore(DeviceQueue& queue, const RopeWork& work) {
@@ -144,7 +149,7 @@ void AttentionKernels::launch(DeviceQueue& queue, Kernel& kernel, const Attentio
 }
 
 void AttentionKernels::attention(DeviceQueue& queue, const AttentionWork& work) {
-    const Tile tile = tileFor(work);
+    const Tile tile = tileFor(groupOf(work.shape), work.n);
     const std::int64_t splits = splitsFor(queue, work, tile);
     const std::int64_t queries = work.n * work.shape.headCount;
     auto kernel = kernelFor(queue, tile);

@@ -39,6 +39,9 @@ public:
         return shape.headDim == m_headDim && shape.precision == m_precision;
     }
 
+    // Compiles what prompts and tokens of such a model take, which else happens at their first.
+    Result<void> prepare(DeviceQueue& queue, const KvShape& shape);
+
     void ropeAndStore(DeviceQueue& queue, const RopeWork& work);
     void attention(DeviceQueue& queue, const AttentionWork& work);
 
@@ -54,7 +57,7 @@ private:
         Kernel kernel;
     };
 
-    [[nodiscard]] Tile tileFor(const AttentionWork& work) const;
+    [[nodiscard]] Tile tileFor(std::int64_t group, std::int64_t n) const;
     Result<Kernel*> kernelFor(DeviceQueue& queue, Tile tile);
     [[nodiscard]] std::int64_t splitsFor(const DeviceQueue& queue, const AttentionWork& work,
                                          Tile tile) const;

@@ -78,6 +78,7 @@ public:
             QLLAMA_TRY(m_attention,
                        AttentionKernels::compile(m_queue, shape.headDim, shape.precision));
         }
+        if (shape.headCount > 0) QLLAMA_CHECK(m_attention->prepare(m_queue, shape));
         std::vector<cl::Buffer> layers(static_cast<std::size_t>(shape.layerCount));
         for (cl::Buffer& layer : layers) {
             QLLAMA_TRY(layer, m_queue.allocate(ClKvCache::layerBytes(shape), true, "the KV cache"));
