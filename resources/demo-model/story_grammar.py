@@ -34,8 +34,8 @@ Pebble-on-Sea Foxley Honeydale Marlow Vesterby Kingsmill Heronsgate Silverwater 
 # for the rest.
 GIRLS = "Mira Zoë Anna Clara Ida Nora Tilda Rosa Lucy Greta Priya Márta".split()
 BOYS = "Tom Łukasz Emil Oskar Felix Jonas Leo Otto Søren Noah Kofi Milo".split()
-WOMEN = ["Mrs. Hollis", "Mrs. Larkin", "Mrs. Marsh", "Mrs. Novak", "Mrs. Sparrow", "Mrs. Birch"]
-MEN = ["Mr. Brandt", "Mr. Fenn", "Mr. Okoye", "Mr. Winter", "Mr. Quill", "Mr. Castle"]
+WOMEN = ["Mrs Hollis", "Mrs Larkin", "Mrs Marsh", "Mrs Novak", "Mrs Sparrow", "Mrs Birch"]
+MEN = ["Mr Brandt", "Mr Fenn", "Mr Okoye", "Mr Winter", "Mr Quill", "Mr Castle"]
 VILLAGES = """Elmbrook Willowford Greyharbour Applecote Nørby Oakwick Larkfield Stonebridge
 Hazelmoor Thornby Rosedale Dunmere""".split()
 
@@ -462,7 +462,7 @@ def story(rng, wide=False):
     if not wide:
         s["e"] = rng.choice(WOMEN if elder_woman else MEN)
     elif rng.random() < 0.5 or name == "letter":
-        s["e"] = ("Mrs. " if elder_woman else "Mr. ") + rng.choice(WIDE_SURNAMES)
+        s["e"] = ("Mrs " if elder_woman else "Mr ") + rng.choice(WIDE_SURNAMES)
     else:
         s["e"] = rng.choice(["Aunt ", "Grandmother ", "Old "] if elder_woman else ["Uncle ", "Grandfather ", "Old "]) + \
             rng.choice([n for n in (girls if elder_woman else boys) if n not in (s["h"], s["f"])])
@@ -570,8 +570,7 @@ def _sentences(text):
     """A subject that opened a sentence as a pronoun gets its capital letter."""
     out = []
     for i, c in enumerate(text):
-        if c.islower() and (i == 0 or text[i - 1] == "\n" or (i > 1 and text[i - 2] in ".!?" and text[i - 1] == " "
-                            and not text[:i - 1].endswith(("Mr.", "Mrs.")))):
+        if c.islower() and (i == 0 or text[i - 1] == "\n" or (i > 1 and text[i - 2] in ".!?" and text[i - 1] == " ")):
             c = c.upper()
         out.append(c)
     return "".join(out)
