@@ -178,7 +178,7 @@ private:
                 n, [&](std::int64_t i) { quantizeRow(x + i * columns, columns, i, m_quantized); });
             activations.quantized = &m_quantized;
         }
-        if (n >= kLeastPackedTokens && isWanted(ActivationForm::Plain)) {
+        if (n >= kLeastPackedTokens && isWanted(ActivationForm::Packed)) {
             resizePackedTokens(m_packed, n, columns);
             forEachRow(m_packed.tiles, [&](std::int64_t tile) { packTile(x, tile, m_packed); });
             activations.packed = &m_packed;

@@ -6,7 +6,7 @@ void RowMatrix::multiply(std::int64_t begin, std::int64_t end, const Activations
                          bool accumulate) const {
     if (x.n == 1)
         matvecRows(m_weights, begin, end, x.values, out, accumulate);
-    else if (x.packed)
+    else if (x.packed && activationForm() == ActivationForm::Packed)
         multiplyPanels(m_weights, begin, end, *x.packed, out, m_weights.rows, accumulate);
     else
         gemmRows(m_weights, begin, end, x.values, x.n, out, m_weights.rows, accumulate);

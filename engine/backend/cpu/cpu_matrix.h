@@ -21,7 +21,7 @@ struct Activations {
     const PackedTokens* packed = nullptr;  // null for a few tokens
 };
 
-enum class ActivationForm { Plain, Quantized };
+enum class ActivationForm { Plain, Packed, Quantized };  // Packed: of many tokens
 
 class CpuMatrix : public Matrix {
 public:
@@ -46,7 +46,10 @@ public:
         return m_weights.rows * m_weights.columns * sizeOf(m_weights.dtype);
     }
     [[nodiscard]] std::int64_t rowGranularity() const override { return 8; }
-    [[nodiscard]] ActivationForm activationForm() const override { return ActivationForm::Plain; }
+    // f16, which one instruction widens, is as fast as it lies: packing measured 13 % slower.
+    [[nodiscard]] ActivationForm activationForm() const override {
+        return m_weights.dtype == DType::F16 ? ActivationForm::Plain : ActivationForm::Packed;
+    }
     void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
                   bool accumulate) const override;
     void readRow(std::int64_t row, float* out) const override;

@@ -20,6 +20,11 @@ using cpu::RowMajorWeights;
 constexpr int kTileTokens = HWY_TARGET <= HWY_AVX3 ? 6 : 3;
 constexpr int kTileRows = 4;
 
+// So few wait for memory as one does, and take the same streams.
+constexpr std::int64_t kFewTokens = 9;
+
+constexpr std::int64_t kTokenBlock = 132;
+
 // Rows that a matvec reads side by side, each in its own part of the portion, so that every one of them
 // goes on where the row before it ended: the processor fetches ahead along a few long streams better
 // than along many that stop at each row's end. Three and five measure the same; eight, and eight rows
@@ -138,12 +143,34 @@ HWY_INLINE void MultiplyGroup(const T* weights, std::int64_t apart, std::size_t 
                                outStride, accumulate);
 }
 
+// Neighbouring rows stay in the L1 cache while a block of tokens passes by.
+template <typename T>
+void GemmBlocks(const T* weights, std::size_t columns, std::int64_t begin, std::int64_t end,
+                const float* x, std::int64_t n, float* out, std::int64_t outStride,
+                bool accumulate) {
+    for (std::int64_t first = 0; first < n; first += kTokenBlock) {
+        const std::int64_t tokens = std::min(kTokenBlock, n - first);
+        const float* block = x + static_cast<std::size_t>(first) * columns;
+        float* target = out + first * outStride;
+        std::int64_t row = begin;
+        for (; row + kTileRows <= end; row += kTileRows)
+            MultiplyGroup<kTileRows>(weights + static_cast<std::size_t>(row) * columns, 1, columns,
+                                     block, tokens, target + row, outStride, accumulate);
+        for (; row < end; ++row)
+            MultiplyGroup<1>(weights + static_cast<std::size_t>(row) * columns, 0, columns, block,
+                             tokens, target + row, outStride, accumulate);
+    }
+}
+
 template <typename T>
 void GemmTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, const float* x,
                std::int64_t n, float* out, std::int64_t outStride, bool accumulate) {
     const T* weights = static_cast<const T*>(w.data);
     const auto columns = static_cast<std::size_t>(w.columns);
-    // Few tokens wait for memory as one does: the same streams.
+    if (n > kFewTokens) {
+        GemmBlocks(weights, columns, begin, end, x, n, out, outStride, accumulate);
+        return;
+    }
     const std::int64_t length = (end - begin) / kTileRows;
     for (std::int64_t row = begin; row < begin + length; ++row)
         MultiplyGroup<kTileRows>(weights + static_cast<std::size_t>(row) * columns, length, columns,

@@ -25,7 +25,7 @@ void matvecRows(const RowMajorWeights& weights, std::int64_t begin, std::int64_t
                 const float* x, float* y, bool accumulate);
 
 // out[token * outStride + row] (= or +=) w[row, :] . x[token, :] for row in [begin, end), token in
-// [0, n); x is [n, columns]. For a few tokens; see panel_kernels.h.
+// [0, n); x is [n, columns]. See panel_kernels.h for many tokens.
 void gemmRows(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end, const float* x,
               std::int64_t n, float* out, std::int64_t outStride, bool accumulate);
 
