@@ -17,9 +17,10 @@ constexpr float kAgrees = 2e-3F;
 // the edge between two values falls either way when the f32 sums before it were formed in another
 // order; what follows then differs by as much as rounding itself changes. So several prompts are tried:
 // most agree as closely as unrounded ones do (measured: 3e-6), and none is further off than rounding
-// takes the logits. With the random weights here, whose logits have a standard deviation of 3, that was
-// measured: 0.26. With the demo model it is computed: what the plain loops give with and without it.
+// takes the logits (measured: 0.26 with the random weights here, whose logits have a standard deviation
+// of 3, and 0.09 with the demo model).
 constexpr float kRoundedRandom = 0.4F;
+constexpr float kRoundedDemo = 0.15F;
 
 // The greedy tokens that follow a prompt of each length.
 const std::map<std::int64_t, int> kLengths = {{1, 0}, {2, 0}, {31, kGreedyTokens}, {512, 0}};
@@ -64,10 +65,8 @@ std::vector<std::vector<std::int32_t>> severalPrompts() {
 }
 
 std::unique_ptr<Transformer> plainModel(const Checkpoint& checkpoint, const LlamaConfig& config,
-                                        Precision precision, bool roundsActivations = true) {
-    static const auto rounding = createReferenceBackend({.roundsActivations = true});
-    static const auto exact = createReferenceBackend({.roundsActivations = false});
-    const auto& backend = roundsActivations ? rounding : exact;
+                                        Precision precision) {
+    static const auto backend = createReferenceBackend({.roundsActivations = true});
     std::vector<StageWeights> stages;
     stages.push_back(
         std::move(loadStage(*backend, checkpoint, config, precision, 0, config.layerCount, {}, {}))
@@ -82,7 +81,6 @@ struct Expected {
     Run run;                                // of the CPU engine
     std::vector<std::vector<float>> cpu;    // logits after each of demoPrompts()
     std::vector<std::vector<float>> plain;  // with quantised weights, of plain loops
-    float rounding = 0;                     // the most that rounding changes one of `plain`
 };
 
 const std::vector<std::int32_t>& demoPrompt() {
@@ -115,14 +113,8 @@ const Expected& expectedOf(Precision precision) {
     if (!quantFormat(precision)) return expected;
     const Checkpoint checkpoint = std::move(openCheckpoint(request.location, {})).value();
     const auto plain = plainModel(checkpoint, model->info.config, precision);
-    const auto exact = plainModel(checkpoint, model->info.config, precision, false);
-    for (const auto& prompt : demoPrompts()) {
+    for (const auto& prompt : demoPrompts())
         expected.plain.push_back(runOf(*plain, prompt, 0).logits);
-        expected.rounding =
-            std::max(expected.rounding,
-                     largestDifference(expected.plain.back(), runOf(*exact, prompt, 0).logits));
-    }
-    qInfo("rounding activations changes a logit by up to %.3f", double{expected.rounding});
     return expected;
 }
 
@@ -260,9 +252,9 @@ void TestOpenClModel::demoModelWritesTheSameText() {
         fromCpu.add(got.logits, expected.cpu[i]);
         if (quantised) fromPlain.add(got.logits, expected.plain[i]);
     }
-    QVERIFY2(fromCpu.mostlyWithin(kAgrees, quantised ? expected.rounding : kAgrees),
+    QVERIFY2(fromCpu.mostlyWithin(kAgrees, quantised ? kRoundedDemo : kAgrees),
              fromCpu.text().constData());
-    QVERIFY2(!quantised || fromPlain.mostlyWithin(kAgrees, expected.rounding),
+    QVERIFY2(!quantised || fromPlain.mostlyWithin(kAgrees, kRoundedDemo),
              fromPlain.text().constData());
 }
 
