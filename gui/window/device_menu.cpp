@@ -181,7 +181,7 @@ QAction* DeviceMenu::addDevice(const QString& id, const QString& label, const QS
     action->setToolTip(toolTip);
     m_group->addAction(action);
     connect(action, &QAction::triggered, this, [this, id] {
-        if (id == m_current) return;
+        if (id == m_current && !m_isElsewhere) return;
         m_current = id;
         emit currentNameChanged();
         emit deviceChosen(id);

@@ -38,6 +38,8 @@ public:
     // Any id is kept, also one that is not there (any more): what was asked for stays visible.
     void setCurrent(const QString& id);
     [[nodiscard]] QString current() const { return m_current; }
+    // The layers are not where the choice would have them: choosing it again says so once more.
+    void setElsewhere(bool isElsewhere) { m_isElsewhere = isElsewhere; }
     [[nodiscard]] QString currentName() const;
     [[nodiscard]] QString nameOf(const QString& id) const;  // the id where that is all there is
     // Of a device that a model is on, which the search may not have come to yet.
@@ -66,6 +68,7 @@ private:
 
     DeviceList m_devices;
     bool m_searching = true;
+    bool m_isElsewhere = false;
     bool m_answersSearch = false;  // the user asked for the search that runs
     QString m_current = QStringLiteral("cpu");
     DeviceFailureChoice m_failureChoice = DeviceFailureChoice::Ask;

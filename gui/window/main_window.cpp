@@ -255,6 +255,7 @@ void MainWindow::showDeviceName() {
     }
     const QString all = names.join(QStringLiteral(" + "));
     QString toolTip = tr("Device: %1. Click to choose another one.").arg(all);
+    m_deviceMenu->setElsewhere(isThere && all != chosen);
     if (all != chosen) toolTip += u'\n' + tr("Chosen: %1.").arg(chosen);
     m_deviceButton->setName(
         names.size() > 1 ? tr("%n device(s)", nullptr, static_cast<int>(names.size())) : all,

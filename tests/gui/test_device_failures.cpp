@@ -129,6 +129,44 @@ private slots:
                  DeviceFailureChoice::GoOn);
     }
 
+    // The choice is still the card; clicking it is how to try it again.
+    void aDeviceThatWasLeftIsTriedAgain() {
+        m_window->devices = {{named("cpu", "Any"), bigCard()}, {}};
+        m_window->script->load = [this](const LoadRequest& request,
+                                        auto&&...) -> Result<ModelInfo> {
+            m_window->loads.push_back(request);
+            ModelInfo info = ScriptedEngine::modelInfo(request);
+            info.placement.stages = {stageOn(bigCard(), 0, 6)};
+            return info;
+        };
+        m_window->script->generate = [](auto&&, GenerationSink& sink,
+                                        auto&&) -> Result<GenerationResult> {
+            LoadRequest request;
+            request.location.model = "fable";
+            ModelInfo info = ScriptedEngine::modelInfo(request);
+            info.placement.stages = {stageOn(named("cpu", "Any"), 0, 6)};
+            sink.modelMoved(info);
+            return GenerationResult{};
+        };
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:0";
+        m_window->openIdle(start);
+        const auto choose = [this] {
+            m_window->find<QAction>("device:opencl:0")->trigger();
+            return m_window->becomesIdle();
+        };
+        const std::size_t once = m_window->loads.size();
+        QVERIFY(choose());
+        QCOMPARE(m_window->loads.size(), once);  // it is there
+        m_window->click("generateButton");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->label("statusDevice"), "Any");
+        QVERIFY(choose());
+        QCOMPARE(m_window->loads.size(), once + 1);
+        QCOMPARE(m_window->loads.back().device, "opencl:0");
+        QCOMPARE(m_window->label("statusDevice"), "Big card");
+    }
+
     void theStatusBarFollowsTheLayers() {
         m_window->script->generate = [](auto&&, GenerationSink& sink,
                                         const std::stop_token&) -> Result<GenerationResult> {
