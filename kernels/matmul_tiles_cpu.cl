@@ -1,7 +1,7 @@
 // y = x W^T or y += x W^T with quantised weights for many positions (prefill), for CPU-like devices.
 //
 //   w [rows, columns] (one piece of a matrix)
-//   x [n, columns], rounded by round_activations.cl (WIDE)
+//   x [n, columns], rounded by round_activations.cl
 //   y [n, stride], written at columns first .. first + rows - 1
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
@@ -10,7 +10,7 @@
 // block, in order: the CPU engine's arithmetic, and the same, bit for bit, for any TOKENS and for any
 // place of a position among the others.
 // Work: one work-group of one item a tile, global size ceil(rows / 16). The weights of a block are
-// widened to 16 bits once for TOKENS positions, whose sums of 16 rows stay in registers.
+// loaded once for TOKENS positions, whose sums of 16 rows stay in registers.
 // Moves rows * columns weights once and x once a tile (from cache); 2 n integer operations a weight.
 
 #if defined(FP_FAST_FMAF) || defined(__FMA__)
@@ -21,72 +21,8 @@
 #ifndef TOKENS
 #define TOKENS 4
 #endif
-#ifndef BITS
-#define BITS 8
-#endif
 
-#define TILE_ROWS 16
-#define BLOCK_COLUMNS 32
-#define BLOCK_INTS 18  // of x
-#if BITS == 8
-#define BLOCK_BYTES 544
-#else
-#define BLOCK_BYTES 288
-#endif
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
-// For each row two 16-bit weights times two 16-bit activations, summed: written so that compilers
-// find the one instruction that does it.
-ALWAYS_INLINE int8 pairs_of_half(int8 w, int activations) {
-    const int16 products =
-        convert_int16(as_short16(w)) * convert_int16(as_short16((int8)(activations)));
-    return products.even + products.odd;
-}
-
-// Each 16 bits of v shifted.
-#define SHIFT16(v, type, shift) \
-    (int16)(as_int8(as_##type((v).lo) shift), as_int8(as_##type((v).hi) shift))
-
-// Adds such sums for `tokens` positions, whose activations lie `pitch` integers apart. LLVM looks for
-// the instruction after it has brought additions into an order of its own; what keeps those of each
-// call together until then is the loop here, in a loop that is not unrolled.
-ALWAYS_INLINE void add_pairs(int tokens, int16 w, __global const int* x, size_t pitch, int16* sums) {
-#pragma unroll
-    for (int t = 0; t < tokens; ++t)
-        sums[t] += (int16)(pairs_of_half(w.lo, x[t * pitch]), pairs_of_half(w.hi, x[t * pitch]));
-}
-
-// The sums of each row over a block.
-ALWAYS_INLINE void block_sums(int tokens, __global const uchar* block, __global const int* x,
-                              size_t pitch, int16* sums) {
-    __global const int* groups = (__global const int*)(block + 32);
-#pragma unroll
-    for (int t = 0; t < tokens; ++t)
-        sums[t] = (int16)(0);
-#if BITS == 8
-    // Each byte in the upper half of 16 bits: the sums are 256 times too large.
-#pragma unroll 1
-    for (int g = 0; g < 8; ++g) {
-        const int16 four = vload16(g, groups);
-        add_pairs(tokens, SHIFT16(four, ushort16, << 8), x + 2 * g, pitch, sums);
-        add_pairs(tokens, four & (int16)(0xff00ff00), x + 2 * g + 1, pitch, sums);
-    }
-#pragma unroll
-    for (int t = 0; t < tokens; ++t)
-        sums[t] >>= 8;
-#else
-    const int16 halves = (int16)(0x000f000f);
-#pragma unroll 1
-    for (int g = 0; g < 4; ++g) {
-        const int16 eight = vload16(g, groups);
-        add_pairs(tokens, eight & halves, x + 2 * g, pitch, sums);
-        add_pairs(tokens, (eight >> 8) & halves, x + 2 * g + 1, pitch, sums);
-        add_pairs(tokens, (eight >> 4) & halves, x + 2 * g + 8, pitch, sums);
-        add_pairs(tokens, SHIFT16(eight, ushort16, >> 12), x + 2 * g + 9, pitch, sums);
-    }
-#endif
-}
+#include "tile_sums_cpu.clh"
 
 ALWAYS_INLINE void put(float16 sums, __global float* y, int rows, int add) {
     if (rows >= TILE_ROWS) {
@@ -122,7 +58,8 @@ ALWAYS_INLINE void multiply(int tokens, __global const uchar* tile, __global con
 #endif
 #pragma unroll
         for (int t = 0; t < tokens; ++t) {
-            const float scale = as_float(activations[t * pitch + BLOCK_INTS - 2]);
+            const float scale =
+                as_float(activations[t * pitch + BLOCK_INTS - 2]) * (1.0f / SUMS_FACTOR);
             totals[t] = FMA(scales * scale, convert_float16(sums[t]), totals[t]);
 #if BITS == 4
             const float scaledSum = as_float(activations[t * pitch + BLOCK_INTS - 1]);

@@ -1,7 +1,7 @@
 // y = W x or y += W x for up to three quantised matrices that share x (decode), for CPU-like devices.
 //
 //   w0, w1, w2 [rowsN, columns]; rows 0 where there is none
-//   x          [columns], rounded by round_activations.cl (WIDE)
+//   x          [columns], rounded by round_activations.cl
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
@@ -19,68 +19,16 @@
 #else
 #define FMA mad
 #endif
-#ifndef BITS
-#define BITS 8
-#endif
+#define TOKENS 1
 
-#define TILE_ROWS 16
-#define BLOCK_COLUMNS 32
-#define BLOCK_INTS 18  // of x
-#if BITS == 8
-#define BLOCK_BYTES 544
-#else
-#define BLOCK_BYTES 288
-#endif
+#include "tile_sums_cpu.clh"
 
-// Without it sums pass through memory at each call, for each block.
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
-// For each row two 16-bit weights times two 16-bit activations, summed: written so that compilers
-// find the one instruction that does it.
-ALWAYS_INLINE int8 pairs_of_half(int8 w, int activations) {
-    const int16 products =
-        convert_int16(as_short16(w)) * convert_int16(as_short16((int8)(activations)));
-    return products.even + products.odd;
-}
-
-// Adds such sums of all rows. LLVM looks for the instruction after it has brought additions into an
-// order of its own, across calls; what keeps those of each call together until then is that they go to
-// an array, by a loop over its one element, in a loop that is not unrolled.
-ALWAYS_INLINE void add_pairs(int16 w, int activations, int16* sums) {
+// The processor's own prefetching stops at the end of each page. (Beyond the weights it does nothing.)
+ALWAYS_INLINE void fetch_ahead(__global const uchar* block) {
+#if defined(__x86_64__) || defined(__aarch64__)  // not where an intermediate language has no word for it
 #pragma unroll
-    for (int i = 0; i < 1; ++i)
-        sums[i] += (int16)(pairs_of_half(w.lo, activations), pairs_of_half(w.hi, activations));
-}
-
-// Each 16 bits of v shifted.
-#define SHIFT16(v, type, shift) \
-    (int16)(as_int8(as_##type((v).lo) shift), as_int8(as_##type((v).hi) shift))
-
-// The sum of each row over a block. Bytes and halves of bytes are left where they are in their 16
-// bits where that saves a shift, and the sums, too large by a power of two, are shifted instead.
-ALWAYS_INLINE int16 block_sums(__global const uchar* block, __global const int* x) {
-    __global const int* groups = (__global const int*)(block + 32);
-    int16 sums[1] = {(int16)(0)};
-#if BITS == 8
-#pragma unroll 1
-    for (int g = 0; g < 8; ++g) {
-        const int16 four = vload16(g, groups);
-        add_pairs(SHIFT16(four, ushort16, << 8), x[2 * g], sums);
-        add_pairs(four & (int16)(0xff00ff00), x[2 * g + 1], sums);
-    }
-    return sums[0] >> 8;
-#else
-    int16 sums16[1] = {(int16)(0)};
-    int16 sums256[1] = {(int16)(0)};
-#pragma unroll 1
-    for (int g = 0; g < 4; ++g) {
-        const int16 eight = vload16(g, groups);
-        add_pairs(eight & (int16)(0x000f000f), x[2 * g], sums);
-        add_pairs(eight & (int16)(0x0f000f00), x[2 * g + 1], sums256);
-        add_pairs(eight & (int16)(0x00f000f0), x[2 * g + 8], sums16);
-        add_pairs(SHIFT16(eight, ushort16, >> 12), x[2 * g + 9], sums);
-    }
-    return sums[0] + (sums16[0] >> 4) + (sums256[0] >> 8);
+    for (int line = 0; line < BLOCK_BYTES; line += 64)
+        __builtin_prefetch((const void*)((size_t)block + 1024 + line));
 #endif
 }
 
@@ -93,8 +41,11 @@ typedef struct {
 } TileSums;
 
 ALWAYS_INLINE void add_block(TileSums* sums, __global const uchar* block, __global const int* x) {
-    const float16 products = convert_float16(block_sums(block, x));
-    const float scale = as_float(x[BLOCK_INTS - 2]);
+    fetch_ahead(block);
+    int16 integers[1];
+    block_sums(1, block, x, 0, integers);
+    const float16 products = convert_float16(integers[0]);
+    const float scale = as_float(x[BLOCK_INTS - 2]) * (1.0f / SUMS_FACTOR);
 #if BITS == 8
     sums->totals =
         FMA(vload_half16(0, (__global const half*)block) * scale, products, sums->totals);

@@ -3,18 +3,12 @@
 //
 //   x   [n, columns]
 //   out [n, blocks] of BLOCK_INTS; blocks = ceil(columns / 32), count = n * blocks. The q of a block
-//       (0 where there are no columns), then two f32: scale, and scale times the sum of the q.
+//       in order, bytes (0 where there are no columns), then two f32: scale, and scale times the sum
+//       of the q.
 //
-// WIDE: q of 16 bits, each four in the order 0 2 1 3, so that an integer holds those that meet every
-// other byte of the weights; without it, q of 8 bits in order.
 // Work: one item a block, global size count rounded up; no local memory, any work-group size.
 
-#ifdef WIDE
-#define BLOCK_INTS 18
-#else
 #define BLOCK_INTS 10
-#endif
-
 #define BLOCK_COLUMNS 32
 
 float largest_of(float16 v) {
@@ -50,14 +44,8 @@ __kernel void round_activations(__global const float* x, int columns, int blocks
     const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
     const short16 q0 = convert_short16(rint(low * inverse));
     const short16 q1 = convert_short16(rint(high * inverse));
-#ifdef WIDE
-    __global short* q = (__global short*)out;
-    vstore16(q0.s021346578A9BCEDF, 0, q);
-    vstore16(q1.s021346578A9BCEDF, 1, q);
-#else
     vstore4(as_int4(convert_char16(q0)), 0, out);
     vstore4(as_int4(convert_char16(q1)), 1, out);
-#endif
     const float scale = largest / 127.0f;
     out[BLOCK_INTS - 2] = as_int(scale);
     out[BLOCK_INTS - 1] = as_int(scale * (float)sum_of(q0 + q1));

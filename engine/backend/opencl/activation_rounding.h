@@ -13,7 +13,7 @@ class ActivationRounding {
 public:
     static Result<std::unique_ptr<ActivationRounding>> compile(DeviceQueue& queue);
 
-    static constexpr std::int64_t kMostBlockBytes = 2 * kBlockColumns + 8;  // 16 bits a value
+    static constexpr std::int64_t kBlockBytes = kBlockColumns + 8;
     [[nodiscard]] static std::int64_t blocksOf(std::int64_t columns) {
         return (columns + kBlockColumns - 1) / kBlockColumns;
     }
@@ -30,7 +30,6 @@ private:
     bool reserve(DeviceQueue& queue, std::int64_t blocks);
 
     Kernel m_kernel;
-    std::int64_t m_blockBytes = 0;
     std::int64_t m_mostLocal = 256;
     cl::Buffer m_rounded;
     std::int64_t m_mostBlocks = 0;  // of a row

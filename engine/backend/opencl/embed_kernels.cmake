@@ -1,11 +1,18 @@
-# Writes the OpenCL files into a C++ file:
+# Writes the OpenCL files, each with the text of what it includes, into a C++ file:
 #   cmake -DOUTPUT=FILE "-DSOURCES=A.cl;B.cl" -P embed_kernels.cmake
 set(text "// Generated from kernels/*.cl.\n#include \"engine/backend/opencl/kernel_sources.h\"\n\n")
 string(APPEND text "#include <cassert>\n\nnamespace qllama::opencl {\nnamespace {\n\n")
 string(APPEND text "constexpr KernelSource kSources[] = {\n")
 foreach(source IN LISTS SOURCES)
     get_filename_component(name ${source} NAME_WE)
+    get_filename_component(folder ${source} DIRECTORY)
     file(READ ${source} content)
+    string(REGEX MATCHALL "#include \"[^\"]+\"" includes "${content}")
+    foreach(include IN LISTS includes)
+        string(REGEX REPLACE ".*\"(.*)\"" "\\1" header ${include})
+        file(READ ${folder}/${header} shared)
+        string(REPLACE "${include}" "${shared}" content "${content}")
+    endforeach()
     string(APPEND text "{\"${name}\", R\"OPENCL(${content})OPENCL\"},\n")
 endforeach()
 string(APPEND text "};\n\n}  // namespace\n\n")

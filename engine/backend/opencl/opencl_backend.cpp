@@ -230,7 +230,7 @@ bool ownsDevice(const std::string& deviceId) {
 }
 
 std::int64_t roundingBytes(std::int64_t positions, std::int64_t columns) {
-    return positions * ActivationRounding::blocksOf(columns) * ActivationRounding::kMostBlockBytes;
+    return positions * ActivationRounding::blocksOf(columns) * ActivationRounding::kBlockBytes;
 }
 
 void listDevices(DeviceList& list) {
