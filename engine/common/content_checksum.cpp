@@ -18,6 +18,12 @@ std::uint64_t mixed(std::uint64_t lane, std::uint64_t word) {
     return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
 }
 
+std::uint64_t wordAt(const std::byte* bytes) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
 std::uint64_t spread(std::uint64_t bits) {
     bits = (bits ^ (bits >> 32)) * kOdd;
     return bits ^ (bits >> 29);
@@ -30,14 +36,12 @@ std::uint64_t contentChecksum(std::span<const std::byte> bytes, std::uint64_t se
     for (std::size_t lane = 0; lane < kLanes; ++lane)
         lanes[lane] = spread(seed + lane + 1);
     const std::uint64_t length = bytes.size();
-    std::array<std::uint64_t, kLanes> words{};
     for (; bytes.size() >= kBlockBytes; bytes = bytes.subspan(kBlockBytes)) {
-        std::memcpy(words.data(), bytes.data(), kBlockBytes);
 #pragma GCC unroll 8  // keeps the lanes in registers
         for (std::size_t lane = 0; lane < kLanes; ++lane)
-            lanes[lane] = mixed(lanes[lane], words[lane]);
+            lanes[lane] = mixed(lanes[lane], wordAt(bytes.data() + lane * sizeof(std::uint64_t)));
     }
-    words.fill(0);
+    std::array<std::uint64_t, kLanes> words{};
     if (!bytes.empty()) std::memcpy(words.data(), bytes.data(), bytes.size());
     std::uint64_t sum = spread(length);
     for (std::size_t lane = 0; lane < kLanes; ++lane)

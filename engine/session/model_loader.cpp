@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <set>
 #include <utility>
 
@@ -100,6 +101,35 @@ Result<std::shared_ptr<WeightCache>> openWeightCache(const LoadRequest& request,
                               .threadCount = request.threadCount},
                              std::move(stop));
 }
+
+// Opens the tokenizer while the weights load, which both take a while. One that cannot be used stops
+// the weights; the plan for them is made all the same, so that what is told does not depend on chance.
+class TokenizerBesideWeights {
+public:
+    TokenizerBesideWeights(const Checkpoint& checkpoint, const std::stop_token& stop)
+        : m_passOn(stop, [this] { m_weights.request_stop(); }),
+          m_opened(std::async(std::launch::async, [this, &checkpoint] {
+              auto opened = open(checkpoint);
+              if (!opened) m_weights.request_stop();
+              return opened;
+          })) {}
+
+    [[nodiscard]] std::stop_token weightsToken() const { return m_weights.get_token(); }
+    Result<std::shared_ptr<const Tokenizer>> take() { return m_opened.get(); }
+
+private:
+    // Only one that fits the weights.
+    static Result<std::shared_ptr<const Tokenizer>> open(const Checkpoint& checkpoint) {
+        QLLAMA_TRY(auto tokenizer, openTokenizer(checkpoint));
+        QLLAMA_TRY([[maybe_unused]] const LlamaConfig config,
+                   resolveConfig(checkpoint, tokenizer->vocabularySize()));
+        return tokenizer;
+    }
+
+    std::stop_source m_weights;
+    std::stop_callback<std::function<void()>> m_passOn;
+    std::future<Result<std::shared_ptr<const Tokenizer>>> m_opened;
+};
 
 // What is told of a loading: the bytes, and in between that a device compiles.
 class ProgressTeller {
@@ -237,12 +267,11 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     auto model = std::make_unique<LoadedModel>();
     model->request = request;
     QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(request.location, stop));
-    std::optional<std::int64_t> vocabulary;
-    if (request.needsTokenizer) {
-        QLLAMA_TRY(model->tokenizer, openTokenizer(checkpoint));
-        vocabulary = model->tokenizer->vocabularySize();
-    }
-    QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, vocabulary));
+    if (request.needsTokenizer && !checkpoint.tokenizerPath)
+        return openTokenizer(checkpoint).error();
+    QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, std::nullopt));
+    std::optional<TokenizerBesideWeights> tokenizer;
+    if (request.needsTokenizer) tokenizer.emplace(checkpoint, stop);
     QLLAMA_TRY(PipelineRequest wanted, pipelineFor(request, checkpoint, config));
     QLLAMA_TRY(const auto cache, openWeightCache(request, checkpoint, stop));
     wanted.options.quantized = cache;
@@ -253,7 +282,12 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
         if (const auto loading = weak.lock()) loading->compile(deviceId);
     };
     const auto report = [&teller](const LoadProgress& done) { teller->count(done); };
-    QLLAMA_TRY(Pipeline pipeline, loadPipeline(wanted, checkpoint, report, stop));
+    auto loaded =
+        loadPipeline(wanted, checkpoint, report, tokenizer ? tokenizer->weightsToken() : stop);
+    if (tokenizer) {
+        QLLAMA_TRY(model->tokenizer, tokenizer->take());
+    }
+    QLLAMA_TRY(Pipeline pipeline, std::move(loaded));
     model->backends = std::move(pipeline.backends);
     model->transformer = std::move(pipeline.transformer);
     model->info.placement = std::move(pipeline.plan);

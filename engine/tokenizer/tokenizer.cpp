@@ -35,10 +35,12 @@ std::string withSpaces(std::string_view piece) {
     return text += piece;
 }
 
-std::string bytesOf(const sentencepiece::SentencePieceProcessor& processor, TokenId token) {
-    if (processor.IsControl(token) || processor.IsUnknown(token)) return {};
-    const std::string& piece = processor.IdToPiece(token);
-    return processor.IsByte(token) ? byteOfPiece(piece) : withSpaces(piece);
+// Asks the library as little as it can: each question costs it more than the answer.
+std::string bytesOf(const sentencepiece::SentencePieceProcessor& processor, TokenId token,
+                    const std::string& piece) {
+    if (processor.IsControl(token)) return {};
+    const bool mayBeByte = piece.size() == 6 && piece.starts_with("<0x");
+    return mayBeByte && processor.IsByte(token) ? byteOfPiece(piece) : withSpaces(piece);
 }
 
 // The library begins some messages with its own line and condition, "./src/a.cc(12) [x != 0] ", and
@@ -118,12 +120,13 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::open(const std::filesystem::
         return missingPiece(processor, path.string());
 
     const int size = processor.GetPieceSize();
+    const TokenId unknown = processor.unk_id();
     impl->pieces.reserve(static_cast<std::size_t>(size));
     const bool isBounded = keepsEveryByte(bytes);
     for (TokenId token = 0; token < size; ++token) {
-        impl->pieces.push_back(bytesOf(processor, token));
-        if (isBounded)
-            impl->longestPiece = std::max(impl->longestPiece, processor.IdToPiece(token).size());
+        const std::string& piece = processor.IdToPiece(token);
+        impl->pieces.push_back(token == unknown ? "" : bytesOf(processor, token, piece));
+        if (isBounded) impl->longestPiece = std::max(impl->longestPiece, piece.size());
     }
     impl->addsDummyPrefix = impl->putsSpaceBefore("a");
     return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));

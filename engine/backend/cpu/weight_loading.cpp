@@ -148,10 +148,9 @@ Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat 
 
 void populate(const CatalogTensor& tensor, ThreadPool& pool) {
     const StoredTensor& part = tensor.parts.front();
-    const std::int64_t sizeBytes = tensor.sizeBytes();
-    if (!part.storage.mapping || sizeBytes > availableMemoryBytes()) return;
+    if (!part.storage.mapping) return;
     const std::span bytes(static_cast<const std::byte*>(part.data()),
-                          static_cast<std::size_t>(sizeBytes));
+                          static_cast<std::size_t>(tensor.sizeBytes()));
     const std::size_t share = bytes.size() / static_cast<std::size_t>(pool.threadCount()) + 1;
     pool.run([&](int worker) {
         const std::size_t first = std::min(bytes.size(), share * static_cast<std::size_t>(worker));
