@@ -75,6 +75,7 @@ WeightCache::WeightCache(const Options& options)
 }
 
 WeightCache::~WeightCache() {
+    awaitWriting();
     giveUp();
 }
 
@@ -173,11 +174,20 @@ void WeightCache::beginFile() {
 }
 
 void WeightCache::keep(std::string_view name, const QuantizedMatrix& matrix) {
+    awaitWriting();
     const bool isKept = std::any_of(m_index.matrices.begin(), m_index.matrices.end(),
                                     [&](const CachedMatrix& kept) { return kept.name == name; });
     if (m_descriptor < 0 || isKept) return;
-    CachedMatrix cached{std::string(name), matrix.format,        matrix.rows,
-                        matrix.columns,    m_writer->position(), 0};
+    m_writing = std::async(std::launch::async,
+                           [this, name = std::string(name), matrix] { write(name, matrix); });
+}
+
+void WeightCache::awaitWriting() {
+    if (m_writing.valid()) m_writing.get();
+}
+
+void WeightCache::write(const std::string& name, const QuantizedMatrix& matrix) {
+    CachedMatrix cached{name, matrix.format, matrix.rows, matrix.columns, m_writer->position(), 0};
     std::vector<std::uint64_t> sums;
     for (const auto chunk : checksumChunks(matrix)) {
         sums.push_back(contentChecksum(chunk));
@@ -190,6 +200,7 @@ void WeightCache::keep(std::string_view name, const QuantizedMatrix& matrix) {
 }
 
 void WeightCache::finish() {
+    awaitWriting();
     std::error_code failed;
     if (m_isStale) fs::remove(m_path, failed);
     if (m_descriptor < 0) return;

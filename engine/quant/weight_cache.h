@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -41,7 +42,8 @@ public:
 
     std::optional<QuantizedMatrix> find(std::string_view name, QuantFormat format,
                                         std::int64_t rows, std::int64_t columns) override;
-    // The first matrix of a name counts: a model may be loaded in several attempts.
+    // The first matrix of a name counts: a model may be loaded in several attempts. It is written by
+    // another thread, while the caller makes the next one; the matrix must own its memory.
     void keep(std::string_view name, const QuantizedMatrix& matrix) override;
 
     // To be called when the whole model is loaded: puts a new file in its place.
@@ -56,6 +58,8 @@ private:
     Result<bool> isUndamaged(const CacheIndex& index, const MappedFile& file,
                              const std::stop_token& stop) const;
     void beginFile();
+    void write(const std::string& name, const QuantizedMatrix& matrix);
+    void awaitWriting();
     void giveUp(const std::string& why);
     void giveUp();
     void addWriteNote(const std::string& why);
@@ -72,6 +76,7 @@ private:
     std::filesystem::path m_temporary;
     int m_descriptor = -1;
     std::optional<BlockWriter> m_writer;  // to m_descriptor
+    std::future<void> m_writing;          // of one matrix; what it touches is its own until then
 };
 
 // $XDG_CACHE_HOME/qllama/weights, else ~/.cache/qllama/weights; empty when neither is known.

@@ -154,10 +154,12 @@ void TestWeightCache::secondStartTakesTheFile() {
         zero.format = *quantFormat(wanted);
         zero.rows = tensor.shape[0];
         zero.columns = tensor.shape[1];
-        std::vector<std::byte> bytes(static_cast<std::size_t>(zero.sizeBytes()));
-        zero.tiles = bytes.data();
+        const auto bytes =
+            std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(zero.sizeBytes()));
+        zero.owner = bytes;
+        zero.tiles = bytes->data();
         if (zero.rowFactorsBytes() > 0)
-            zero.rowFactors = reinterpret_cast<const float*>(bytes.data() + zero.tilesBytes());
+            zero.rowFactors = reinterpret_cast<const float*>(bytes->data() + zero.tilesBytes());
         rewritten.value()->keep(name, zero);
     }
     rewritten.value()->finish();

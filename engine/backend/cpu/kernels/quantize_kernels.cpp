@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "engine/tensor/dtype.h"
@@ -34,71 +35,126 @@ void Transpose(const float* panel, std::int64_t stride, std::int64_t column,
             block.values[k][row] = panel[row * stride + column + k];
 }
 
+// Vectors of rows that are fitted side by side: the sums of one alone would wait for each other.
+constexpr int kFitVectors = hn::MaxLanes(RowTag()) == kTileRows ? 1 : 2;
+
 // value = scale * q + minimum with q in 0 .. 15, the best found so far and its squared error.
 struct Fit {
-    RowVector scale, minimum, error;
+    RowVector scale[kFitVectors], minimum[kFitVectors], error[kFitVectors];
 };
+
+// Of the values of each row and their squares.
+struct BlockSums {
+    RowVector w[kFitVectors], ww[kFitVectors];
+};
+
+HWY_INLINE RowVector LoadRows(const TransposedBlock& block, std::int64_t column, std::int64_t row,
+                              int vector) {
+    const RowTag d;
+    return hn::Load(d,
+                    &block.values[column][row + vector * static_cast<std::int64_t>(hn::Lanes(d))]);
+}
 
 // Rounds the block with the given scale and minimum, then takes the scale and minimum that are best
 // for these q (linear least squares) if their error is lower than that of `best`.
-HWY_INLINE void Refine(const TransposedBlock& block, std::int64_t lane, RowVector scale,
-                       RowVector minimum, RowVector sumW, RowVector sumWW, Fit& best) {
+HWY_INLINE void Refine(const TransposedBlock& block, std::int64_t row, const RowVector* scale,
+                       const RowVector* minimum, const BlockSums& sums, Fit& best) {
     const RowTag d;
-    const RowVector inverse =
-        hn::IfThenElseZero(hn::Gt(scale, hn::Zero(d)), hn::Div(hn::Set(d, 1.0F), scale));
-    RowVector sumQ = hn::Zero(d), sumQQ = hn::Zero(d), sumWQ = hn::Zero(d);
-    for (std::int64_t k = 0; k < kBlockColumns; ++k) {
-        const RowVector w = hn::Load(d, &block.values[k][lane]);
-        const RowVector q =
-            hn::Min(hn::Max(hn::Round(hn::Mul(hn::Sub(w, minimum), inverse)), hn::Zero(d)),
-                    hn::Set(d, 15.0F));
-        sumQ = hn::Add(sumQ, q);
-        sumQQ = hn::MulAdd(q, q, sumQQ);
-        sumWQ = hn::MulAdd(w, q, sumWQ);
+    const RowVector zero = hn::Zero(d);
+    const RowVector most = hn::Set(d, 15.0F);
+    RowVector inverse[kFitVectors], start[kFitVectors];
+    RowVector sumQ[kFitVectors], sumQQ[kFitVectors], sumWQ[kFitVectors];
+    for (int v = 0; v < kFitVectors; ++v) {
+        inverse[v] =
+            hn::IfThenElseZero(hn::Gt(scale[v], zero), hn::Div(hn::Set(d, 1.0F), scale[v]));
+        start[v] = hn::Mul(minimum[v], inverse[v]);
+        sumQ[v] = sumQQ[v] = sumWQ[v] = zero;
     }
+    for (std::int64_t k = 0; k < kBlockColumns; ++k)
+        for (int v = 0; v < kFitVectors; ++v) {
+            const RowVector w = LoadRows(block, k, row, v);
+            const RowVector q =
+                hn::Round(hn::Min(hn::Max(hn::MulSub(w, inverse[v], start[v]), zero), most));
+            sumQ[v] = hn::Add(sumQ[v], q);
+            sumQQ[v] = hn::MulAdd(q, q, sumQQ[v]);
+            sumWQ[v] = hn::MulAdd(w, q, sumWQ[v]);
+        }
     const RowVector count = hn::Set(d, static_cast<float>(kBlockColumns));
-    const RowVector determinant = hn::Sub(hn::Mul(count, sumQQ), hn::Mul(sumQ, sumQ));
-    const auto solvable = hn::Gt(determinant, hn::Zero(d));
-    const RowVector safe = hn::IfThenElse(solvable, determinant, hn::Set(d, 1.0F));
-    const RowVector newScale = hn::Div(hn::Sub(hn::Mul(count, sumWQ), hn::Mul(sumQ, sumW)), safe);
-    const RowVector newMinimum = hn::Div(hn::Sub(sumW, hn::Mul(newScale, sumQ)), count);
-    const RowVector error =
-        hn::Sub(hn::Sub(sumWW, hn::Mul(newMinimum, sumW)), hn::Mul(newScale, sumWQ));
-    const auto better =
-        hn::And(hn::And(solvable, hn::Gt(newScale, hn::Zero(d))), hn::Lt(error, best.error));
-    best.scale = hn::IfThenElse(better, newScale, best.scale);
-    best.minimum = hn::IfThenElse(better, newMinimum, best.minimum);
-    best.error = hn::IfThenElse(better, error, best.error);
+    for (int v = 0; v < kFitVectors; ++v) {
+        const RowVector determinant = hn::Sub(hn::Mul(count, sumQQ[v]), hn::Mul(sumQ[v], sumQ[v]));
+        const auto solvable = hn::Gt(determinant, zero);
+        const RowVector safe = hn::IfThenElse(solvable, determinant, hn::Set(d, 1.0F));
+        const RowVector newScale =
+            hn::Div(hn::Sub(hn::Mul(count, sumWQ[v]), hn::Mul(sumQ[v], sums.w[v])), safe);
+        const RowVector newMinimum = hn::Div(hn::Sub(sums.w[v], hn::Mul(newScale, sumQ[v])), count);
+        const RowVector error = hn::Sub(hn::Sub(sums.ww[v], hn::Mul(newMinimum, sums.w[v])),
+                                        hn::Mul(newScale, sumWQ[v]));
+        const auto better =
+            hn::And(hn::And(solvable, hn::Gt(newScale, zero)), hn::Lt(error, best.error[v]));
+        best.scale[v] = hn::IfThenElse(better, newScale, best.scale[v]);
+        best.minimum[v] = hn::IfThenElse(better, newMinimum, best.minimum[v]);
+        best.error[v] = hn::IfThenElse(better, error, best.error[v]);
+    }
 }
 
 // Starts from several ranges around the middle of the block's values, the widest being all of them:
 // cutting off the largest few often leaves less error in the rest.
-HWY_INLINE Fit FitLane(const TransposedBlock& block, std::int64_t lane) {
+HWY_INLINE Fit FitRows(const TransposedBlock& block, std::int64_t row) {
     constexpr float kRangeShares[] = {1.0F, 0.94F, 0.88F, 0.82F, 0.76F, 0.7F};
     const RowTag d;
-    RowVector low = hn::Load(d, &block.values[0][lane]);
-    RowVector high = low;
-    RowVector sumW = hn::Zero(d), sumWW = hn::Zero(d);
-    for (std::int64_t k = 0; k < kBlockColumns; ++k) {
-        const RowVector w = hn::Load(d, &block.values[k][lane]);
-        low = hn::Min(low, w);
-        high = hn::Max(high, w);
-        sumW = hn::Add(sumW, w);
-        sumWW = hn::MulAdd(w, w, sumWW);
+    BlockSums sums;
+    Fit best;
+    RowVector fullScale[kFitVectors], middle[kFitVectors];
+    for (int v = 0; v < kFitVectors; ++v) {
+        RowVector low = LoadRows(block, 0, row, v);
+        RowVector high = low;
+        sums.w[v] = sums.ww[v] = hn::Zero(d);
+        for (std::int64_t k = 0; k < kBlockColumns; ++k) {
+            const RowVector w = LoadRows(block, k, row, v);
+            low = hn::Min(low, w);
+            high = hn::Max(high, w);
+            sums.w[v] = hn::Add(sums.w[v], w);
+            sums.ww[v] = hn::MulAdd(w, w, sums.ww[v]);
+        }
+        // A block of equal values is its minimum alone.
+        best.scale[v] = hn::Zero(d);
+        best.minimum[v] = hn::Mul(sums.w[v], hn::Set(d, 1.0F / kBlockColumns));
+        best.error[v] = hn::Sub(sums.ww[v], hn::Mul(best.minimum[v], sums.w[v]));
+        fullScale[v] = hn::Mul(hn::Sub(high, low), hn::Set(d, 1.0F / 15.0F));
+        middle[v] = hn::Mul(hn::Add(low, high), hn::Set(d, 0.5F));
     }
-    // A block of equal values is its minimum alone.
-    Fit best{hn::Zero(d), hn::Mul(sumW, hn::Set(d, 1.0F / kBlockColumns)), hn::Zero(d)};
-    best.error = hn::Sub(sumWW, hn::Mul(best.minimum, sumW));
-    const RowVector fullScale = hn::Mul(hn::Sub(high, low), hn::Set(d, 1.0F / 15.0F));
-    const RowVector middle = hn::Mul(hn::Add(low, high), hn::Set(d, 0.5F));
     for (const float share : kRangeShares) {
-        const RowVector scale = hn::Mul(fullScale, hn::Set(d, share));
-        Refine(block, lane, scale, hn::Sub(middle, hn::Mul(scale, hn::Set(d, 7.5F))), sumW, sumWW,
-               best);
+        RowVector scale[kFitVectors], minimum[kFitVectors];
+        for (int v = 0; v < kFitVectors; ++v) {
+            scale[v] = hn::Mul(fullScale[v], hn::Set(d, share));
+            minimum[v] = hn::Sub(middle[v], hn::Mul(scale[v], hn::Set(d, 7.5F)));
+        }
+        Refine(block, row, scale, minimum, sums, best);
     }
-    Refine(block, lane, best.scale, best.minimum, sumW, sumWW, best);
-    Refine(block, lane, best.scale, best.minimum, sumW, sumWW, best);
+    for (int again = 0; again < 2; ++again) {
+        const Fit found = best;
+        Refine(block, row, found.scale, found.minimum, sums, best);
+    }
     return best;
+}
+
+// The values of a block's 16 rows become whole steps of the factors, which are at least 0; writes how
+// many.
+void RoundToSteps(const float* factors, float* values, std::byte* steps) {
+    const RowTag d;
+    const hn::Rebind<std::int32_t, RowTag> ints;
+    HWY_ALIGN std::int32_t counts[kTileRows];
+    for (std::int64_t row = 0; row < kTileRows; row += static_cast<std::int64_t>(hn::Lanes(d))) {
+        const RowVector factor = hn::LoadU(d, factors + row);
+        const RowVector exact = hn::IfThenElseZero(hn::Gt(factor, hn::Zero(d)),
+                                                   hn::Div(hn::LoadU(d, values + row), factor));
+        const auto count =
+            hn::ConvertTo(ints, hn::Add(exact, hn::CopySign(hn::Set(d, 0.5F), exact)));
+        hn::Store(count, ints, counts + row);
+        hn::StoreU(hn::Mul(hn::ConvertTo(d, count), factor), d, values + row);
+    }
+    for (std::int64_t row = 0; row < kTileRows; ++row)
+        steps[row] = static_cast<std::byte>(counts[row]);
 }
 
 // The q of one block for rounded scales and minima, packed as the format says.
@@ -136,49 +192,84 @@ void PackNibbles(const TransposedBlock& block, const float* scales, const float*
 void QuantizeTileQ4(const float* panel, std::int64_t stride, std::int64_t columns, std::byte* tile,
                     float* rowFactors) {
     const RowTag d;
-    const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     const std::int64_t blocks = (columns + kBlockColumns - 1) / kBlockColumns;
     std::vector<float> scales(static_cast<std::size_t>(blocks * kTileRows));
     std::vector<float> minima(scales.size());
-    std::vector<TransposedBlock> transposed(static_cast<std::size_t>(blocks));
-    float largestScale[kTileRows] = {};
-    float largestMinimum[kTileRows] = {};
+    const auto transposed =
+        std::make_unique_for_overwrite<TransposedBlock[]>(static_cast<std::size_t>(blocks));
+    float scaleFactors[kTileRows] = {};
+    float minimumFactors[kTileRows] = {};
     for (std::int64_t index = 0; index < blocks; ++index) {
         TransposedBlock& block = transposed[static_cast<std::size_t>(index)];
         Transpose(panel, stride, index * kBlockColumns, block);
         float* blockScales = scales.data() + index * kTileRows;
         float* blockMinima = minima.data() + index * kTileRows;
-        for (std::int64_t lane = 0; lane < kTileRows; lane += lanes) {
-            const Fit fit = FitLane(block, lane);
-            hn::StoreU(fit.scale, d, blockScales + lane);
-            hn::StoreU(fit.minimum, d, blockMinima + lane);
+        for (std::int64_t row = 0; row < kTileRows; row += kFitVectors * lanes) {
+            const Fit fit = FitRows(block, row);
+            for (int v = 0; v < kFitVectors; ++v) {
+                hn::StoreU(fit.scale[v], d, blockScales + row + v * lanes);
+                hn::StoreU(fit.minimum[v], d, blockMinima + row + v * lanes);
+            }
         }
         for (std::int64_t row = 0; row < kTileRows; ++row) {
-            largestScale[row] = std::max(largestScale[row], blockScales[row]);
-            largestMinimum[row] = std::max(largestMinimum[row], std::abs(blockMinima[row]));
+            scaleFactors[row] = std::max(scaleFactors[row], blockScales[row] / 255.0F);
+            minimumFactors[row] =
+                std::max(minimumFactors[row], std::abs(blockMinima[row]) / 127.0F);
         }
     }
     for (std::int64_t row = 0; row < kTileRows; ++row) {
-        rowFactors[row * 2] = largestScale[row] / 255.0F;
-        rowFactors[row * 2 + 1] = largestMinimum[row] / 127.0F;
+        rowFactors[row * 2] = scaleFactors[row];
+        rowFactors[row * 2 + 1] = minimumFactors[row];
     }
     for (std::int64_t index = 0; index < blocks; ++index) {
         std::byte* target = tile + index * infoOf(QuantFormat::Q4).blockBytes;
         float* blockScales = scales.data() + index * kTileRows;
         float* blockMinima = minima.data() + index * kTileRows;
-        for (std::int64_t row = 0; row < kTileRows; ++row) {
-            const auto steps = [](float value, float factor) {
-                return factor > 0 ? std::lround(value / factor) : 0L;
-            };
-            const long scale = steps(blockScales[row], rowFactors[row * 2]);
-            const long minimum = steps(blockMinima[row], rowFactors[row * 2 + 1]);
-            target[row] = static_cast<std::byte>(scale);
-            target[kTileRows + row] = static_cast<std::byte>(static_cast<std::int8_t>(minimum));
-            blockScales[row] = static_cast<float>(scale) * rowFactors[row * 2];
-            blockMinima[row] = static_cast<float>(minimum) * rowFactors[row * 2 + 1];
-        }
+        RoundToSteps(scaleFactors, blockScales, target);
+        RoundToSteps(minimumFactors, blockMinima, target + kTileRows);
         PackNibbles(transposed[static_cast<std::size_t>(index)], blockScales, blockMinima,
                     target + kTileRows * 2);
+    }
+}
+
+// The largest size in each row of a block.
+void LargestOfRows(const TransposedBlock& block, float* largest) {
+    const RowTag d;
+    const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    for (std::int64_t lane = 0; lane < kTileRows; lane += lanes) {
+        RowVector sizes = hn::Zero(d);
+        for (std::int64_t k = 0; k < kBlockColumns; ++k)
+            sizes = hn::Max(sizes, hn::Abs(hn::Load(d, &block.values[k][lane])));
+        hn::StoreU(sizes, d, largest + lane);
+    }
+}
+
+// The q of one block, w times the inverse of the scale to the nearest integer.
+void PackBytes(const TransposedBlock& block, const float* inverses, std::byte* groups) {
+    const RowTag d;
+    const hn::Rebind<std::int32_t, RowTag> ints;
+    const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    // A scale that was rounded to f16 may push the largest value past 127.
+    const RowVector most = hn::Set(d, 127.0F);
+    for (std::int64_t lane = 0; lane < kTileRows; lane += lanes) {
+        const RowVector inverse = hn::LoadU(d, inverses + lane);
+        const auto byte = [&](std::int64_t k) HWY_ATTR {
+            const RowVector steps =
+                hn::Max(hn::Min(hn::Mul(hn::Load(d, &block.values[k][lane]), inverse), most),
+                        hn::Neg(most));
+            const auto q =
+                hn::ConvertTo(ints, hn::Add(steps, hn::CopySign(hn::Set(d, 0.5F), steps)));
+            return hn::And(q, hn::Set(ints, 255));
+        };
+        for (std::int64_t k = 0; k < kBlockColumns; k += kGroupColumns) {
+            const auto bytes =
+                hn::Or(hn::Or(byte(k), hn::ShiftLeft<8>(byte(k + 1))),
+                       hn::Or(hn::ShiftLeft<16>(byte(k + 2)), hn::ShiftLeft<24>(byte(k + 3))));
+            hn::StoreU(bytes, ints,
+                       reinterpret_cast<std::int32_t*>(groups + k / kGroupColumns * kGroupBytes +
+                                                       lane * kGroupColumns));
+        }
     }
 }
 
@@ -187,23 +278,18 @@ void QuantizeTileQ8(const float* panel, std::int64_t stride, std::int64_t column
     const std::int64_t blocks = (columns + kBlockColumns - 1) / kBlockColumns;
     for (std::int64_t index = 0; index < blocks; ++index) {
         std::byte* target = tile + index * infoOf(QuantFormat::Q8).blockBytes;
+        TransposedBlock block;
+        Transpose(panel, stride, index * kBlockColumns, block);
+        float largest[kTileRows];
+        float inverses[kTileRows];
+        LargestOfRows(block, largest);
         for (std::int64_t row = 0; row < kTileRows; ++row) {
-            const float* values = panel + row * stride + index * kBlockColumns;
-            float largest = 0;
-            for (std::int64_t k = 0; k < kBlockColumns; ++k)
-                largest = std::max(largest, std::abs(values[k]));
-            const std::uint16_t half = floatToHalf(largest / 127.0F);
+            const std::uint16_t half = floatToHalf(largest[row] / 127.0F);
             std::memcpy(target + row * 2, &half, sizeof half);
             const float scale = halfToFloat(half);
-            const float inverse = scale > 0 ? 1.0F / scale : 0.0F;
-            for (std::int64_t k = 0; k < kBlockColumns; ++k) {
-                // Half rounding of the scale may push the largest value past 127.
-                const float steps = std::clamp(values[k] * inverse, -127.0F, 127.0F);
-                const int q = static_cast<int>(steps + (steps < 0 ? -0.5F : 0.5F));
-                target[kTileRows * 2 + k / kGroupColumns * kGroupBytes + row * kGroupColumns +
-                       k % kGroupColumns] = static_cast<std::byte>(static_cast<std::int8_t>(q));
-            }
+            inverses[row] = scale > 0 ? 1.0F / scale : 0.0F;
         }
+        PackBytes(block, inverses, target + kTileRows * 2);
     }
 }
 
