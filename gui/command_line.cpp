@@ -126,6 +126,30 @@ std::string applyAll(const Tokens& tokens, CommandLine& commandLine) {
     return {};
 }
 
+// Options that mean nothing without one of two others.
+struct Dependence {
+    const char* option;
+    const char* needed;
+    const char* orElse = nullptr;
+};
+constexpr Dependence kDependences[] = {
+    {"--bench-prompt", "--bench", "--bench-seed"},
+    {"--bench-tokens", "--bench", "--bench-seed"},
+    {"--bench-depth", "--bench", "--bench-seed"},
+    {"--repetitions", "--bench", "--bench-seed"},
+    {"--reference", "--perplexity"},
+    {"--shards", "--make-model"},
+};
+
+std::string dependenceProblem(const CommandLine& commandLine) {
+    const auto& given = commandLine.given;
+    for (const Dependence& dependence : kDependences)
+        if (given.contains(dependence.option) && !given.contains(dependence.needed) &&
+            !(dependence.orElse != nullptr && given.contains(dependence.orElse)))
+            return std::string(dependence.option) + " works only with " + dependence.needed + ".";
+    return {};
+}
+
 // What only shows once all arguments are known.
 std::string combinationProblem(const Tokens& tokens, const CommandLine& commandLine) {
     if (commandLine.load.split && commandLine.load.deviceShare)
@@ -135,6 +159,10 @@ std::string combinationProblem(const Tokens& tokens, const CommandLine& commandL
             if (taken.option->terminalOnly) return taken.spelling + " works only with --headless.";
         return {};
     }
+    if (const std::string problem = dependenceProblem(commandLine); !problem.empty())
+        return problem;
+    if (commandLine.load.profile && commandLine.action != TerminalAction::Generate)
+        return "--profile works only when a text is generated.";
     if (commandLine.action == TerminalAction::MakeModel && !commandLine.hasModel)
         return "--make-model needs a folder to write: --make-model SHAPE DIR.";
     if (commandLine.action == TerminalAction::Generate && !commandLine.hasPrompt &&

@@ -1,38 +1,28 @@
 // Chooses between the window and the terminal, nothing else.
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 
 #include "gui/command_line.h"
+#include "gui/display.h"
 #include "gui/standard_streams.h"
+#include "gui/terminal/exit_code.h"
 #include "gui/terminal/terminal.h"
 #include "gui/window/window.h"
 
-namespace {
-
-bool isSet(const char* variable) {
-    const char* value = std::getenv(variable);
-    return value != nullptr && *value != '\0';
-}
-
-// Without a display Qt ends the program with a core dump: say what is the matter instead.
-bool hasDisplay(int argc, char** argv) {
-    for (int index = 1; index < argc; ++index)
-        if (std::strcmp(argv[index], "-platform") == 0) return true;
-    return isSet("DISPLAY") || isSet("WAYLAND_DISPLAY") || isSet("QT_QPA_PLATFORM");
-}
-
-}  // namespace
-
 int main(int argc, char** argv) {
     qllama::holdStandardStreams();
-    if (qllama::wantsTerminal(argc, argv)) return qllama::runTerminal(argc, argv);
-    if (!hasDisplay(argc, argv)) {
-        std::fputs(
-            "There is no display to open the window on (neither DISPLAY nor WAYLAND_DISPLAY is "
-            "set); use --headless to generate in the terminal.\n",
-            stderr);
-        return 1;
+    // packaging/run.sh asks beforehand, with all that the user gave it behind.
+    const bool onlyAsks = argc > 1 && std::strcmp(argv[1], "--check-display") == 0;
+    if (onlyAsks) {
+        --argc;
+        ++argv;
     }
+    if (onlyAsks && qllama::wantsTerminal(argc, argv)) return qllama::kExitDone;
+    if (qllama::wantsTerminal(argc, argv)) return qllama::runTerminal(argc, argv);
+    if (const std::string problem = qllama::displayProblem(argc, argv); !problem.empty()) {
+        std::fprintf(stderr, "%s\n", problem.c_str());
+        return qllama::kExitNoDisplay;
+    }
+    if (onlyAsks) return qllama::kExitDone;
     return qllama::runWindow(argc, argv);
 }

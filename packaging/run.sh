@@ -19,10 +19,8 @@ arguments=("$@")
 install_missing "${build_packages[@]}" "${run_packages[@]}"
 build_preset release qllama
 
-without_window=(--headless --inspect --plan --bench --bench-seed --make-model --perplexity --cache
-    --clear-cache --list-devices --version -v --help -h)
-if [[ -z ${DISPLAY:-} && -z ${WAYLAND_DISPLAY:-} ]] && ! has_argument "${without_window[@]}"; then
-    say "There is no display to open the window on: generating in the terminal instead."
+if ! "$root/build/release/qllama" --check-display "${arguments[@]}"; then
+    say "Generating in the terminal instead."
     arguments+=(--headless)
     has_argument --prompt --prompt-file || arguments+=(--prompt "Once upon a time")
 fi

@@ -1,8 +1,12 @@
 #include "gui/terminal/benchmark.h"
 
+#include <unistd.h>
+
 #include "gui/terminal/answer.h"
 #include "gui/terminal/json_object.h"
 #include "gui/terminal/load_request.h"
+#include "gui/terminal/measured_model.h"
+#include "gui/terminal/output.h"
 #include "gui/terminal/text_table.h"
 
 namespace qllama {
@@ -23,12 +27,9 @@ JsonObject spreadObject(const Spread& spread) {
 std::string jsonLine(const Measured& measured) {
     const BenchmarkReport& report = measured.report;
     JsonObject object;
-    object.add("event", "bench")
-        .add("name", measured.model.name)
-        .add("precision", measured.model.precision)
-        .add("device", measured.model.device.id)
-        .add("threads", measured.model.threadCount)
-        .add("prompt_tokens", report.promptTokens)
+    object.add("event", "bench");
+    addModel(object, measured.model);
+    object.add("prompt_tokens", report.promptTokens)
         .add("generated_tokens", report.options.generatedTokens)
         .add("depth", report.options.depth)
         .add("repetitions", report.options.repetitions);
@@ -46,6 +47,7 @@ std::string jsonLine(const Measured& measured) {
             .add("peak_giga_multiply_adds_per_s", *report.peakGigaMultiplyAdds)
             .add("fraction_of_peak", *report.gigaMultiplyAdds / *report.peakGigaMultiplyAdds);
     }
+    addPlacement(object, measured.model);
     return object.text() + "\n";
 }
 
@@ -60,7 +62,7 @@ std::string plainText(const Measured& measured) {
         static_cast<double>(report.bytesPerToken) / 1e6 / report.msPerToken.median;
     std::vector<TextRow> rows;
     rows.push_back({"Model", measured.model.name + ", " + measured.model.precision + ", " +
-                                 measured.model.device.id + ", " +
+                                 devicesOf(measured.model) + ", " +
                                  std::to_string(measured.model.threadCount) + " threads"});
     if (report.promptTokens > 0)
         rows.push_back(spreadRow("Prompt", report.promptTokensPerSecond, "tokens/s"));
@@ -79,9 +81,10 @@ std::string plainText(const Measured& measured) {
 }
 
 Result<std::string> measure(const CommandLine& commandLine, std::stop_token stop) {
+    ProgressLine line(!commandLine.quiet && !commandLine.json && isSmartTerminal(STDERR_FILENO));
     QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine, stop));
     load.needsTokenizer = !commandLine.benchmark.promptText.empty();
-    QLLAMA_TRY(const auto model, loadModel(load, {}, stop));
+    QLLAMA_TRY(const auto model, loadMeasured(commandLine, load, line, stop));
     QLLAMA_TRY(BenchmarkReport report, benchmark(*model, commandLine.benchmark, {}, stop));
     const Measured measured{model->info, std::move(report)};
     return commandLine.json ? jsonLine(measured) : plainText(measured);

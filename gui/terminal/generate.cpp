@@ -70,9 +70,14 @@ Result<GenerationResult> generate(const CommandLine& commandLine, Reporter& repo
     reporter.modelReady(model->info, *commandLine.generation.seed);
     GenerationSession session(std::move(model));
     QLLAMA_TRY(auto result, session.generate(commandLine.generation, reporter, stop));
+    bool hasProfile = false;
     for (const auto& backend : session.model().backends)
-        if (const auto timings = backend->takeProfile(); !timings.empty())
+        if (const auto timings = backend->takeProfile(); !timings.empty()) {
             reporter.profiled(backend->device().id, timings);
+            hasProfile = true;
+        }
+    if (commandLine.load.profile && !hasProfile)
+        printError("--profile times the kernels of OpenCL devices; none of the layers is on one.");
     if (logits && result.statistics.prompt.tokens.empty())
         return Error{ErrorCode::Cancelled,
                      "Cancelled before the prompt was evaluated; no logits were written.",

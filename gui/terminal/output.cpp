@@ -58,6 +58,14 @@ void printError(std::string_view line) {
     static_cast<void>(writeAll(STDERR_FILENO, withoutControls(line) + "\n"));
 }
 
+void printLines(std::string_view text) {
+    for (std::size_t start = 0; start < text.size();) {
+        const std::size_t end = std::min(text.find('\n', start), text.size());
+        printError(text.substr(start, end - start));
+        start = end + 1;
+    }
+}
+
 std::string shownOnTerminal(std::string_view text) {
     constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
     const std::string valid = toValidUtf8(text);

@@ -31,6 +31,9 @@ bool isSmartTerminal(int descriptor);
 // A line on standard error, control characters of hostile file contents made visible.
 void printError(std::string_view line);
 
+// Each line of `text`, likewise.
+void printLines(std::string_view text);
+
 // `text` for a terminal that shall show it and not obey it: control characters but the line feed and
 // the tab, and bytes that are not UTF-8, become U+FFFD.
 std::string shownOnTerminal(std::string_view text);

@@ -6,6 +6,7 @@
 #include "gui/terminal/answer.h"
 #include "gui/terminal/json_object.h"
 #include "gui/terminal/load_request.h"
+#include "gui/terminal/measured_model.h"
 #include "gui/terminal/output.h"
 #include "gui/terminal/perplexity.h"
 #include "gui/terminal/progress_line.h"
@@ -22,12 +23,9 @@ struct Measured {
 std::string jsonLine(const Measured& measured) {
     const PerplexityReport& report = measured.report;
     JsonObject object;
-    object.add("event", "perplexity")
-        .add("name", measured.model.name)
-        .add("precision", measured.model.precision)
-        .add("device", measured.model.device.id)
-        .add("threads", measured.model.threadCount)
-        .add("tokens", report.tokens)
+    object.add("event", "perplexity");
+    addModel(object, measured.model);
+    object.add("tokens", report.tokens)
         .add("windows", report.windows)
         .add("window_length", report.windowLength)
         .add("perplexity", report.perplexity)
@@ -41,13 +39,15 @@ std::string jsonLine(const Measured& measured) {
     } else {
         object.addNull("reference");
     }
+    addPlacement(object, measured.model);
     return object.text() + "\n";
 }
 
 std::string plainText(const Measured& measured) {
     const PerplexityReport& report = measured.report;
     std::vector<TextRow> rows;
-    rows.push_back({"Model", measured.model.name + ", " + measured.model.precision});
+    rows.push_back({"Model", measured.model.name + ", " + measured.model.precision + ", " +
+                                 devicesOf(measured.model)});
     rows.push_back({"Text", std::to_string(report.tokens) + " tokens, windows of " +
                                 std::to_string(report.windowLength)});
     rows.push_back({"Perplexity", number(report.perplexity, 4)});
@@ -66,12 +66,11 @@ Result<std::string> measure(const CommandLine& commandLine, std::stop_token stop
     ProgressLine line(!commandLine.quiet && !commandLine.json && isSmartTerminal(STDERR_FILENO));
     QLLAMA_TRY(const std::string text, readPromptFile(*commandLine.perplexityPath));
     QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine, stop));
-    const auto loading = [&line](const LoadProgress& progress) { line.showLoading(progress); };
-    QLLAMA_TRY(const auto model, loadModel(load, loading, stop));
+    QLLAMA_TRY(const auto model, loadMeasured(commandLine, load, line, stop));
     std::unique_ptr<LoadedModel> reference;
     if (commandLine.referencePrecision) {
         load.precision = *commandLine.referencePrecision;
-        QLLAMA_TRY(reference, loadModel(load, loading, stop));
+        QLLAMA_TRY(reference, loadMeasured(commandLine, load, line, stop));
     }
     const auto reading = [&line](std::int64_t done, std::int64_t total) {
         line.show("Reading the text", done, total);

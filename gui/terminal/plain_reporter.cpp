@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "gui/terminal/measured_model.h"
 #include "gui/terminal/placement_text.h"
 #include "gui/terminal/reporter.h"
 #include "gui/terminal/text_table.h"
@@ -37,23 +38,6 @@ std::string statisticsText(const GenerationResult& result) {
            ", seed " + std::to_string(statistics.seed);
 }
 
-std::vector<std::string> linesOf(const std::string& text) {
-    std::vector<std::string> lines;
-    for (std::size_t start = 0; start < text.size();) {
-        const std::size_t end = std::min(text.find('\n', start), text.size());
-        lines.push_back(text.substr(start, end - start));
-        start = end + 1;
-    }
-    return lines;
-}
-
-std::string devicesOf(const ModelInfo& model) {
-    std::string text;
-    for (const StagePlacement& stage : model.placement.stages)
-        text += (text.empty() ? "" : " + ") + stage.device.id;
-    return text;
-}
-
 }  // namespace
 
 PlainReporter::PlainReporter(StandardOutput& output, const PlainStyle& style)
@@ -68,8 +52,7 @@ std::string PlainReporter::describe(const ModelInfo& model) const {
 
 void PlainReporter::planned(const PlacementPlan& plan) {
     if (m_style.quiet) return;
-    for (const std::string& line : linesOf(placementTable(plan)))
-        printError(line);
+    printLines(placementTable(plan));
 }
 
 void PlainReporter::modelMoved(const ModelInfo& model) {
@@ -127,8 +110,7 @@ void PlainReporter::profiled(const std::string& device, std::span<const KernelTi
             {timing.name, std::to_string(timing.calls), number(timing.ms, 2),
              timing.ms > 0 ? number(static_cast<double>(timing.bytes) / timing.ms / 1e6, 1) : "-",
              total > 0 ? number(100 * timing.ms / total, 1) + " %" : "-"});
-    for (const std::string& line : linesOf(textTable(rows)))
-        printError(line);
+    printLines(textTable(rows));
 }
 
 void PlainReporter::failed(std::string_view message) {

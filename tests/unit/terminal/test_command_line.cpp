@@ -65,7 +65,8 @@ private slots:
     void choosesTheTerminal();
     void helpNamesEveryOption();
     void jsonIsKnownEvenWhenUsageIsWrong();
-    void runScriptKnowsWhatNeedsNoWindow();
+    void optionsOfAnotherActionAreRefused_data();
+    void optionsOfAnotherActionAreRefused();
 };
 
 void TestCommandLine::everyOptionOfTheContract() {
@@ -363,21 +364,25 @@ void TestCommandLine::jsonIsKnownEvenWhenUsageIsWrong() {
     QVERIFY(!parseCommandLine(headless({"--nonsense"})).json);
 }
 
-// packaging/run.sh adds --headless when there is no display, but not to these.
-void TestCommandLine::runScriptKnowsWhatNeedsNoWindow() {
-    QFile script(QLLAMA_TEST_SOURCE_DIR "/../packaging/run.sh");
-    QVERIFY(script.open(QIODevice::ReadOnly));
-    const QString text = script.readAll();
-    const qsizetype begin = text.indexOf("without_window=(") + 16;
-    const QStringList listed =
-        text.mid(begin, text.indexOf(')', begin) - begin).simplified().split(' ');
-    QStringList expected;
-    for (const CommandLineOption& option : commandLineOptions())
-        if (option.needsNoWindow)
-            for (const std::string& name : option.names)
-                expected << QString::fromStdString(name);
-    QCOMPARE(QSet<QString>(listed.begin(), listed.end()),
-             QSet<QString>(expected.begin(), expected.end()));
+// Instead of being ignored.
+void TestCommandLine::optionsOfAnotherActionAreRefused_data() {
+    QTest::addColumn<QStringList>("arguments");
+    QTest::addColumn<QString>("problem");
+    QTest::newRow("prompt of a benchmark")
+        << QStringList{"--bench-prompt", "9"} << "--bench-prompt works only with --bench.";
+    QTest::newRow("repetitions") << QStringList{"--repetitions", "9"}
+                                 << "--repetitions works only with --bench.";
+    QTest::newRow("reference") << QStringList{"--reference", "f16"}
+                               << "--reference works only with --perplexity.";
+    QTest::newRow("shards") << QStringList{"--shards", "2"}
+                            << "--shards works only with --make-model.";
+}
+
+void TestCommandLine::optionsOfAnotherActionAreRefused() {
+    QFETCH(QStringList, arguments);
+    QFETCH(QString, problem);
+    QCOMPARE(parseCommandLine(headless(fromQt(arguments))).usageError, problem);
+    QVERIFY(parseCommandLine(Arguments{"--bench-seed", "--repetitions", "2"}).usageError.isEmpty());
 }
 
 QTEST_APPLESS_MAIN(TestCommandLine)

@@ -1,4 +1,5 @@
 // The real program as a person uses it in a terminal, on the demo model.
+#include <QJsonArray>
 #include <QRegularExpression>
 #include <QTemporaryDir>
 #include <QTest>
@@ -62,8 +63,12 @@ private slots:
     void errorsAreOneSentence();
     void measurementsAnswerAndFailAlike_data();
     void measurementsAnswerAndFailAlike();
+    void measurementsSayWhereTheModelIs_data() { measurementsAnswerAndFailAlike_data(); }
+    void measurementsSayWhereTheModelIs();
+    void aProfileWithoutDevicesSaysSo();
+    void withoutADisplayTheWindowIsASentence_data();
+    void withoutADisplayTheWindowIsASentence();
     void wrongUsageIsOneSentence();
-    void windowNeedsADisplay();
     void version();
     void help();
     void devices();
@@ -290,19 +295,66 @@ void TestTerminalPlain::measurementsAnswerAndFailAlike() {
     QCOMPARE(events.first()["message"].toString() + "\n", QString::fromUtf8(failed.err));
 }
 
+// A device that was left out is named, and so is what took its place.
+void TestTerminalPlain::measurementsSayWhereTheModelIs() {
+    QFETCH(QStringList, arguments);
+    QFETCH(QString, event);
+    arguments += {"--model", demoModel(), "--device", "opencl:99", "--on-device-failure", "cpu"};
+    const ProgramRun plain = runProgram(arguments);
+    QCOMPARE(plain.exitCode, 0);
+    QVERIFY2(plain.err.contains("Note: There is no device 'opencl:99'") &&
+                 plain.err.contains("It was left out."),
+             plain.err.constData());
+    QVERIFY2(plain.out.left(plain.out.indexOf('\n')).contains(", cpu"), plain.out.constData());
+    const ProgramRun json = runProgram(arguments + QStringList{"--json"});
+    QCOMPARE(json.err, QByteArray());
+    const QJsonObject answer = jsonLines(json.out).first();
+    QCOMPARE(answer["event"].toString(), event);
+    QCOMPARE(answer["device"].toString(), QString("cpu"));
+    QVERIFY(answer["notes"].toArray().first().toString().contains("opencl:99"));
+    QCOMPARE(answer["placement"].toArray().size(), 1);
+}
+
+void TestTerminalPlain::aProfileWithoutDevicesSaysSo() {
+    const ProgramRun run =
+        runProgram(QStringList{"--headless", "--model", demoModel(), "--profile"} + kRun);
+    QCOMPARE(run.exitCode, 0);
+    QVERIFY2(run.err.contains("none of the layers is on one"), run.err.constData());
+    const ProgramRun bench = runProgram(kBenchmark + QStringList{"--profile"});
+    QCOMPARE(bench.exitCode, 2);
+    QCOMPARE(bench.err, QByteArray("--profile works only when a text is generated.\n"));
+}
+
+// Qt would end the program with a core dump.
+void TestTerminalPlain::withoutADisplayTheWindowIsASentence_data() {
+    QTest::addColumn<QString>("variable");
+    QTest::addColumn<QByteArray>("sentence");
+    QTest::newRow("none") << "DISPLAY=" << QByteArray("There is no display to open the window on");
+    QTest::newRow("nobody there") << "DISPLAY=:54321"
+                                  << QByteArray("The display :54321 does not answer");
+    QTest::newRow("of a session that is over")
+        << "DISPLAY=localhost:55555.0"
+        << QByteArray("The display localhost:55555.0 does not answer");
+    QTest::newRow("Wayland") << "WAYLAND_DISPLAY=wayland-54321"
+                             << QByteArray("The display wayland-54321 does not answer");
+}
+
+void TestTerminalPlain::withoutADisplayTheWindowIsASentence() {
+    QFETCH(QString, variable);
+    QFETCH(QByteArray, sentence);
+    const ProgramRun run = runCommand("env", {"-u", "QT_QPA_PLATFORM", "-u", "DISPLAY", "-u",
+                                              "WAYLAND_DISPLAY", variable, QLLAMA_PROGRAM});
+    QCOMPARE(run.exitCode, 3);
+    QCOMPARE(run.err.count('\n'), 1);
+    QVERIFY2(run.err.startsWith(sentence), run.err.constData());
+}
+
 void TestTerminalPlain::wrongUsageIsOneSentence() {
     const ProgramRun run = runProgram({"--headless"});
     QCOMPARE(run.exitCode, 2);
     QCOMPARE(run.out, QByteArray());
     QCOMPARE(run.err,
              QByteArray("--headless needs a prompt: --prompt TEXT or --prompt-file FILE.\n"));
-}
-
-void TestTerminalPlain::windowNeedsADisplay() {
-    const ProgramRun run = runProgram({});
-    QCOMPARE(run.exitCode, 1);
-    QCOMPARE(run.err.count('\n'), 1);
-    QVERIFY(run.err.contains("--headless"));
 }
 
 void TestTerminalPlain::version() {
