@@ -76,9 +76,10 @@ std::map<std::size_t, fs::path> numberedShards(const std::vector<fs::path>& path
     for (const fs::path& path : paths) {
         const auto number = shardNumber(path);
         if (!number) continue;
-        if (path.extension() == ".pth" && isFile(path)) shards.insert_or_assign(*number, path);
-        if (path.extension() == ".pth") continue;
-        if (const auto unzipped = unzippedFolder(path)) shards.emplace(*number, *unzipped);
+        if (path.extension() == ".pth" && isFile(path))
+            shards.insert_or_assign(*number, path);
+        else if (const auto unzipped = unzippedFolder(path))
+            shards.emplace(*number, *unzipped);
     }
     return shards;
 }

@@ -31,8 +31,11 @@ constexpr SplitLine kSplits[] = {
     {"norm.weight", SplitRule::Replicated},  // also attention_norm, ffn_norm
 };
 
-// Computed by us; Meta's first files carry it.
-constexpr std::string_view kIgnored = "rope.freqs";
+// Computed by us; Meta's first files carry them, the very first one in each layer
+// ("layers.0.attention.inner_attention.rope.freqs").
+bool isComputedHere(std::string_view name) {
+    return name == "rope.freqs" || name.ends_with(".rope.freqs");
+}
 
 std::optional<SplitRule> ruleOf(std::string_view name) {
     for (const SplitLine& line : kSplits)
@@ -179,7 +182,7 @@ Result<TensorCatalog> Merger::merge() {
     std::set<std::string> names;
     for (const Shard& shard : m_shards)
         for (const auto& [name, tensor] : shard.content.tensors)
-            if (name != kIgnored) names.insert(name);
+            if (!isComputedHere(name)) names.insert(name);
     TensorCatalog catalog;
     NameList unknown;
     for (const std::string& name : names) {

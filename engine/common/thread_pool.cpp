@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <fstream>
+#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -46,6 +49,17 @@ struct ThreadPool::Shared {
     void* context = nullptr;
     std::vector<Part> parts;
     std::vector<std::thread> workers;
+    std::mutex failureMutex;
+    std::exception_ptr failure;  // the first of this run
+
+    void call(int worker) {
+        try {
+            entry(context, worker);
+        } catch (...) {
+            const std::lock_guard lock(failureMutex);
+            if (!failure) failure = std::current_exception();
+        }
+    }
 
     // Every part is taken once in every run, so a thread that comes late, with a run that is over in
     // its mind, finds that number or a higher one.
@@ -70,7 +84,7 @@ struct ThreadPool::Shared {
             seen = lastRun.load(std::memory_order_acquire);
             if (stopping.load(std::memory_order_relaxed)) return;
             if (!take(worker, seen)) continue;
-            entry(context, worker);
+            call(worker);
             if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1) pending.notify_one();
         }
     }
@@ -80,7 +94,7 @@ struct ThreadPool::Shared {
     void takeWhatIsLeft(std::uint32_t run) {
         for (int worker = 1; worker < static_cast<int>(parts.size()); ++worker) {
             if (!take(worker, run)) continue;
-            entry(context, worker);
+            call(worker);
             pending.fetch_sub(1, std::memory_order_relaxed);
         }
     }
@@ -120,9 +134,10 @@ void ThreadPool::runErased(Entry entry, void* context) {
     shared.pending.store(m_threadCount - 1, std::memory_order_relaxed);
     const std::uint32_t run = shared.lastRun.fetch_add(1, std::memory_order_release) + 1;
     shared.lastRun.notify_all();
-    entry(context, 0);
+    shared.call(0);
     shared.takeWhatIsLeft(run);
     shared.waitForTheOthers();
+    if (shared.failure) std::rethrow_exception(std::exchange(shared.failure, nullptr));
 }
 
 int physicalCoreCount() {

@@ -178,12 +178,22 @@ void WeightCache::keep(std::string_view name, const QuantizedMatrix& matrix) {
     const bool isKept = std::any_of(m_index.matrices.begin(), m_index.matrices.end(),
                                     [&](const CachedMatrix& kept) { return kept.name == name; });
     if (m_descriptor < 0 || isKept) return;
-    m_writing = std::async(std::launch::async,
-                           [this, name = std::string(name), matrix] { write(name, matrix); });
+    // A constant: where no thread can be had, the library takes it a second time and defers it, to
+    // awaitWriting().
+    const auto task = [this, name = std::string(name), matrix] { writeOrGiveUp(name, matrix); };
+    m_writing = std::async(std::launch::async | std::launch::deferred, task);
 }
 
 void WeightCache::awaitWriting() {
     if (m_writing.valid()) m_writing.get();
+}
+
+void WeightCache::writeOrGiveUp(const std::string& name, const QuantizedMatrix& matrix) {
+    try {
+        write(name, matrix);
+    } catch (const std::bad_alloc&) {
+        giveUp("there is not enough memory");
+    }
 }
 
 void WeightCache::write(const std::string& name, const QuantizedMatrix& matrix) {

@@ -58,6 +58,7 @@ private:
     Result<bool> isUndamaged(const CacheIndex& index, const MappedFile& file,
                              const std::stop_token& stop) const;
     void beginFile();
+    void writeOrGiveUp(const std::string& name, const QuantizedMatrix& matrix);
     void write(const std::string& name, const QuantizedMatrix& matrix);
     void awaitWriting();
     void giveUp(const std::string& why);

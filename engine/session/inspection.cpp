@@ -39,6 +39,7 @@ std::int64_t kvCacheBytes(KvPrecision precision, const LlamaConfig& config) {
 void inspectTokenizer(Inspection& inspection) {
     const auto& path = inspection.checkpoint.tokenizerPath;
     if (!path) {
+        inspection.isWhole = false;
         inspection.problems.push_back(
             "There is no tokenizer.model beside the weights or one folder up; it has to be named "
             "when the model is loaded.");
@@ -46,12 +47,15 @@ void inspectTokenizer(Inspection& inspection) {
     }
     const auto tokenizer = Tokenizer::open(*path);
     if (!tokenizer.ok()) {
+        inspection.isWhole = false;
         inspection.problems.push_back(tokenizer.error().text());
         return;
     }
     if (!inspection.config) return;
     const auto config = resolveConfig(inspection.checkpoint, tokenizer.value()->vocabularySize());
-    if (!config.ok()) inspection.problems.push_back(config.error().text());
+    if (config.ok()) return;
+    inspection.isWhole = false;
+    inspection.problems.push_back(config.error().text());
 }
 
 }  // namespace
@@ -87,6 +91,7 @@ Result<Inspection> inspect(const CheckpointLocation& location) {
                                          kvCacheBytes(kv, config.value())});
         }
     } else {
+        inspection.isWhole = false;
         inspection.problems.push_back(config.error().text());
     }
     inspectTokenizer(inspection);

@@ -23,7 +23,7 @@ struct MemoryNeed {
 
 struct Inspection {
     Checkpoint checkpoint;
-    bool isWhole = true;  // false: cannot be loaded at all, this is what can be read of it
+    bool isWhole = true;                // false: it does not run as it is, for one of the problems
     std::optional<LlamaConfig> config;  // empty when the weights are not usable; see problems
     std::int64_t parameterCount = 0;
     std::int64_t contextLength = 0;     // what the model says, else 2048; 0 without config

@@ -102,6 +102,7 @@ class Writer:
         path = self.folder(case)
         for index, shard in enumerate(split(tensors, count, embedding_by_rows)):
             shard["rope.freqs"] = torch.arange(2.0)
+            shard["layers.0.attention.inner_attention.rope.freqs"] = torch.arange(2.0)
             torch.save(shard, os.path.join(path, f"consolidated.{index:02d}.pth"), **options)
         self.expect(case, tensors)
 

@@ -207,7 +207,8 @@ void TestCheckpointReader::ignoresWhatItComputesItself() {
     for (const char* folder : {"shards-1", "shards-2"}) {
         const auto checkpoint = open(path(folder));
         QVERIFY(checkpoint.ok());
-        QVERIFY(!checkpoint.value().tensors.contains("rope.freqs"));
+        for (const auto& [name, tensor] : checkpoint.value().tensors)
+            QVERIFY2(name.find("rope.freqs") == std::string::npos, name.c_str());
         QVERIFY2(checkpoint.value().notes.empty(), joined(checkpoint.value().notes).c_str());
     }
 }

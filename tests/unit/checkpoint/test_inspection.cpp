@@ -99,6 +99,7 @@ void TestInspection::describesShards() {
 void TestInspection::saysWhatIsWrong() {
     const auto noTokenizer = inspectFolder("float32");
     QVERIFY(noTokenizer.ok());
+    QVERIFY(!noTokenizer.value().isWhole);
     QCOMPARE(noTokenizer.value().problems.size(), std::size_t{1});
     QVERIFY(noTokenizer.value().problems[0].find("no tokenizer.model") != std::string::npos);
 
@@ -107,6 +108,7 @@ void TestInspection::saysWhatIsWrong() {
     tokenizer.write("not a tokenizer");
     tokenizer.close();
     QCOMPARE(inspectFolder("float16").value().problems.size(), std::size_t{1});
+    QVERIFY(!inspectFolder("float16").value().isWhole);
 
     QFile params(m_folder.filePath("bfloat16/params.json"));
     QVERIFY(params.open(QFile::WriteOnly));
@@ -114,6 +116,7 @@ void TestInspection::saysWhatIsWrong() {
     params.close();
     const auto missingLayer = inspectFolder("bfloat16");
     QVERIFY(missingLayer.ok());
+    QVERIFY(!missingLayer.value().isWhole);
     QVERIFY(!missingLayer.value().config.has_value());
     QVERIFY(missingLayer.value().memory.empty());
     QVERIFY(missingLayer.value().problems[0].find("layers.2.") != std::string::npos);

@@ -52,6 +52,8 @@ private slots:
     void idleWorkersSleepAndWakeUp();
     void destructionJoinsAtAnyMoment();
     void twoPoolsSideBySide();
+    void exceptionsReachTheCaller_data() { threadCounts(); }
+    void exceptionsReachTheCaller();
     void physicalCoresAreAtMostLogicalOnes();
 
 private:
@@ -179,6 +181,26 @@ void TestThreadPool::twoPoolsSideBySide() {
     }
     QCOMPARE(sums[0], 2 * 199 * 200 / 2);
     QCOMPARE(sums[1], sums[0]);
+}
+
+// Whoever threw; and the pool goes on.
+void TestThreadPool::exceptionsReachTheCaller() {
+    QFETCH(int, threads);
+    ThreadPool pool(threads);
+    for (int thrower = 0; thrower < threads; ++thrower) {
+        std::atomic<int> calls{0};
+        try {
+            pool.run([&](int worker) {
+                ++calls;
+                if (worker == thrower) throw std::bad_alloc();
+            });
+            QFAIL("nothing was thrown");
+        } catch (const std::bad_alloc&) {
+            QCOMPARE(calls.load(), threads);
+        }
+        pool.run([&](int) { ++calls; });
+        QCOMPARE(calls.load(), 2 * threads);
+    }
 }
 
 void TestThreadPool::physicalCoresAreAtMostLogicalOnes() {
