@@ -25,6 +25,7 @@ test_packages=(
     clang-format
     imagemagick xauth xdotool xvfb  # a real window, driven and looked at
     libopenblas0-pthread      # the fast BLAS for torch
+    mesa-opencl-icd           # rusticl, a second OpenCL implementation
     oclgrind                  # checks the OpenCL kernels for errors
     pocl-opencl-icd           # an OpenCL device on any machine
     python3-numpy python3-sentencepiece python3-torch

@@ -22,6 +22,7 @@ struct DeviceInfo {
     DeviceKind kind = DeviceKind::Cpu;
     int computeUnits = 0;  // physical cores for the CPU
     std::optional<std::int64_t> globalMemoryBytes;
+    std::optional<std::int64_t> freeMemoryBytes;  // when it was asked; few drivers tell
     std::optional<std::int64_t> maxAllocationBytes;
     bool hasHalfPrecision = false;
     bool isHostProcessor = false;   // the CPU itself, also when OpenCL offers it

@@ -79,6 +79,9 @@ Result<PipelineRequest> pipelineFor(const LoadRequest& request, const Checkpoint
                                                    .mayLeaveDevice = request.mayLeaveDevice,
                                                    .layerCount = config.layerCount}));
     pipeline.placement.devices = std::move(choice.devices);
+    if (request.ignoresFreeMemory)
+        for (DeviceInfo& device : pipeline.placement.devices)
+            device.freeMemoryBytes.reset();
     pipeline.placement.split = std::move(choice.split);
     pipeline.cpuIsSpare = choice.cpuIsSpare;
     pipeline.mayLeaveDevice = request.mayLeaveDevice;
@@ -102,13 +105,16 @@ Result<std::shared_ptr<WeightCache>> openWeightCache(const LoadRequest& request,
                              std::move(stop));
 }
 
+// Later: in take(), where no thread can be had.
+constexpr auto kBesideOrLater = std::launch::async | std::launch::deferred;
+
 // Opens the tokenizer while the weights load, which both take a while. One that cannot be used stops
 // the weights; the plan for them is made all the same, so that what is told does not depend on chance.
 class TokenizerBesideWeights {
 public:
     TokenizerBesideWeights(const Checkpoint& checkpoint, const std::stop_token& stop)
         : m_passOn(stop, [this] { m_weights.request_stop(); }),
-          m_opened(std::async(std::launch::async, [this, &checkpoint] {
+          m_opened(std::async(kBesideOrLater, [this, &checkpoint] {
               auto opened = open(checkpoint);
               if (!opened) m_weights.request_stop();
               return opened;
@@ -206,7 +212,8 @@ Result<void> moveStageToCpu(LoadedModel& model, std::size_t index, const Error& 
     }
     QLLAMA_TRY(placement.devices[index], describeDevice("cpu"));
     QLLAMA_TRY(PlacementPlan plan, planPlacement(placement, checkpoint));
-    QLLAMA_TRY(const auto cache, openWeightCache(request, checkpoint, stop));
+    QLLAMA_TRY(auto cache, openWeightCache(request, checkpoint, stop));
+    if (cache && !cache->wasFound()) cache.reset();  // one stage alone is not worth keeping
     QLLAMA_TRY(auto backend,
                createBackend("cpu", {.threadCount = request.threadCount, .quantized = cache}));
     const StagePlacement& stage = plan.stages[index];
@@ -256,6 +263,7 @@ Result<PlacementPlan> planModel(const LoadRequest& request, const Checkpoint& ch
                                 const LlamaConfig& config) {
     QLLAMA_TRY(const PipelineRequest wanted, pipelineFor(request, checkpoint, config));
     QLLAMA_TRY(PlacementPlan plan, planPlacement(wanted.placement, checkpoint));
+    addSpareNote(wanted, plan);
     plan.notes.insert(plan.notes.begin(), wanted.notes.begin(), wanted.notes.end());
     return plan;
 }

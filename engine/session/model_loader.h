@@ -33,6 +33,8 @@ struct LoadRequest {
     // when a device turns out to hold less and the plan is another one.
     std::function<void(const PlacementPlan&)> planMade = {};
     bool profile = false;  // time the kernels of OpenCL devices
+    // Plans as if nothing lay on the devices: a model in use makes room before the next one comes.
+    bool ignoresFreeMemory = false;
     Precision precision = Precision::Source;
     int threadCount = 0;         // 0: physical cores
     bool needsTokenizer = true;  // false: LoadedModel::tokenizer stays empty (benchmarks)

@@ -192,19 +192,12 @@ bool mayLeave(const PipelineRequest& request, const Error& error, const StagePla
            request.mayLeaveDevice(error);
 }
 
-void addSpareNote(const PipelineRequest& request, PlacementPlan& plan) {
-    const StagePlacement& last = plan.stages.back();
-    if (!request.cpuIsSpare || last.device.id != "cpu") return;
-    const std::string& wanted = request.placement.devices.front().id;
-    const std::int64_t all = request.placement.config.layerCount;
-    const bool one = last.layerCount == 1;
-    plan.notes.push_back(last.layerCount == all
-                             ? "All layers run on the processor."
-                             : std::to_string(last.layerCount) + " of the " + std::to_string(all) +
-                                   " layers " + (one ? "does" : "do") + " not fit on " + wanted +
-                                   " and " + (one ? "runs" : "run") + " on the processor.");
+std::string wantedDevices(const PlacementRequest& placement) {
+    std::string text;
+    for (std::size_t i = 0; i + 1 < placement.devices.size(); ++i)
+        text += (text.empty() ? "" : ", ") + placement.devices[i].id;
+    return text;
 }
-
 // A plan, and why it is another one than the first; so does the error where there is none.
 Result<PlacementPlan> planAgain(const PlacementRequest& placement, const Checkpoint& checkpoint,
                                 const std::vector<StagePlacement>& steppedBack) {
@@ -231,11 +224,25 @@ Result<std::unique_ptr<Transformer>> loadStages(const PipelineRequest& request,
 
 }  // namespace
 
+void addSpareNote(const PipelineRequest& request, PlacementPlan& plan) {
+    const StagePlacement& last = plan.stages.back();
+    if (!request.cpuIsSpare || last.device.id != "cpu") return;
+    const std::string wanted = wantedDevices(request.placement);
+    const std::int64_t all = request.placement.config.layerCount;
+    const bool one = last.layerCount == 1;
+    plan.notes.push_back(last.layerCount == all
+                             ? "All layers run on the processor."
+                             : std::to_string(last.layerCount) + " of the " + std::to_string(all) +
+                                   " layers " + (one ? "does" : "do") + " not fit on " + wanted +
+                                   " and " + (one ? "runs" : "run") + " on the processor.");
+}
+
 Result<DeviceChoice> chooseDevices(const DeviceRequest& request) {
     DeviceChoice choice;
     choice.split = request.split;
     if (request.device == "auto") {
         QLLAMA_TRY(choice.devices, automaticDevices());
+        choice.cpuIsSpare = choice.devices.size() > 1 && !request.split;
     } else {
         QLLAMA_TRY(choice.devices, namedDevices(request, choice));
         const bool onlyOpenCl = choice.devices.size() == 1 && choice.devices.front().id != "cpu";

@@ -52,6 +52,9 @@ struct PipelineRequest {
     std::vector<std::string> notes = {};                      // of the choice of devices
 };
 
+// Says which layers the CPU takes because they fit nowhere else, where it was not asked for.
+void addSpareNote(const PipelineRequest& request, PlacementPlan& plan);
+
 // A device that runs out of memory gets fewer layers, unless the split was given. One that fails is
 // left out where mayLeaveDevice says so, and its layers go to the others or to the CPU. Progress
 // counts the bytes of all devices.

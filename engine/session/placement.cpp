@@ -4,13 +4,14 @@
 #include <numeric>
 
 #include "engine/backend/opencl/opencl_backend.h"
+#include "engine/common/host_memory.h"
 #include "engine/model/transformer.h"
 
 namespace qllama {
 namespace {
 
 // Part of a device's memory that a plan leaves alone: drivers keep some for themselves, a desktop
-// some more, and how much is free cannot be asked with OpenCL.
+// some more, and most cannot be asked how much is free.
 constexpr std::int64_t kMarginParts = 10;  // one tenth
 
 constexpr const char* kLayerMatrices[] = {
@@ -22,16 +23,23 @@ constexpr const char* kLayerMatrices[] = {
 constexpr const char* kLayerVectors[] = {"attention_norm.weight", "ffn_norm.weight"};
 
 std::string sizeText(std::int64_t bytes) {
-    const bool small = bytes < 1'000'000'000;
-    const std::int64_t tenth = small ? 100'000 : 100'000'000;
-    const std::int64_t tenths = (bytes + tenth / 2) / tenth;
+    const bool small = bytes < std::int64_t{1} << 30;
+    const double units = static_cast<double>(bytes) / static_cast<double>(1 << (small ? 20 : 30));
+    const auto tenths = static_cast<std::int64_t>(units * 10 + 0.5);
     return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
-           (small ? " MB" : " GB");
+           (small ? " MiB" : " GiB");
 }
 
 std::optional<std::int64_t> usableBytes(const DeviceInfo& device) {
     if (device.id == "cpu" || !device.globalMemoryBytes) return std::nullopt;
-    return *device.globalMemoryBytes - *device.globalMemoryBytes / kMarginParts;
+    const std::int64_t usable =
+        *device.globalMemoryBytes - *device.globalMemoryBytes / kMarginParts;
+    return std::min(usable, device.freeMemoryBytes.value_or(usable));
+}
+
+// In this computer's own memory.
+bool isOnHost(const DeviceInfo& device) {
+    return device.id == "cpu" || device.sharesHostMemory || device.isHostProcessor;
 }
 
 // The bytes of a model's parts, at the precision of the request.
@@ -59,9 +67,7 @@ public:
             addVector("norm.weight", placement);
             addMatrix("output.weight", placement);
         }
-        const std::int64_t element = m_request.kvPrecision == KvPrecision::F16 ? 2 : 4;
-        placement.kvCacheBytes = 2 * layerCount * config.kvHeadCount * config.headDim *
-                                 m_request.contextLength * element;
+        placement.kvCacheBytes = kvCacheBytes(device, layerCount);
         placement.scratchBytes = Transformer::scratchBytes(config, m_request.contextLength, isLast);
         if (quantFormat(m_request.precision) && opencl::ownsDevice(device.id))
             placement.scratchBytes +=
@@ -71,15 +77,36 @@ public:
         return placement;
     }
 
-    // The most layers from `firstLayer` on that the device can hold.
+    // The most layers from `firstLayer` on that the device can hold beside `taken` bytes.
     [[nodiscard]] std::int64_t fitting(const DeviceInfo& device, std::int64_t firstLayer,
-                                       std::int64_t limit) const {
+                                       std::int64_t limit, std::int64_t taken) const {
+        if (!canHoldCache(device)) return 0;
         const auto usable = usableBytes(device);
         if (!usable) return limit;
         std::int64_t count = limit;
-        while (count > 0 && stage(device, firstLayer, count).totalBytes() > *usable)
+        while (count > 0 && stage(device, firstLayer, count).totalBytes() > *usable - taken)
             --count;
         return count;
+    }
+
+    // Whether keys and values of a layer, which are one allocation, are not too much for the device.
+    [[nodiscard]] bool canHoldCache(const DeviceInfo& device) const {
+        return !device.maxAllocationBytes || device.id == "cpu" ||
+               kvCacheBytes(device, 1) <= *device.maxAllocationBytes;
+    }
+
+    [[nodiscard]] std::int64_t kvCacheBytes(const DeviceInfo& device,
+                                            std::int64_t layerCount) const {
+        const LlamaConfig& config = m_request.config;
+        if (opencl::ownsDevice(device.id))
+            return opencl::kvCacheBytes({.layerCount = layerCount,
+                                         .kvHeadCount = config.kvHeadCount,
+                                         .headDim = config.headDim,
+                                         .capacity = m_request.contextLength,
+                                         .precision = m_request.kvPrecision});
+        const std::int64_t element = m_request.kvPrecision == KvPrecision::F16 ? 2 : 4;
+        return 2 * layerCount * config.kvHeadCount * config.headDim * m_request.contextLength *
+               element;
     }
 
 private:
@@ -125,10 +152,14 @@ bool isSplitOf(const PlacementRequest& request) {
 std::vector<std::int64_t> fill(const PlacementRequest& request, const Sizes& sizes) {
     std::vector<std::int64_t> split;
     std::int64_t next = 0;
+    std::int64_t takenOnHost = 0;  // several devices may offer the same memory
     for (std::size_t i = 0; i < request.devices.size(); ++i) {
+        const DeviceInfo& device = request.devices[i];
         std::int64_t limit = request.config.layerCount - next;
         if (i < request.layerLimits.size()) limit = std::min(limit, request.layerLimits[i]);
-        split.push_back(sizes.fitting(request.devices[i], next, limit));
+        split.push_back(sizes.fitting(device, next, limit, isOnHost(device) ? takenOnHost : 0));
+        if (isOnHost(device) && split.back() > 0)
+            takenOnHost += sizes.stage(device, next, split.back()).totalBytes();
         next += split.back();
     }
     return split;
@@ -153,7 +184,18 @@ Error doesNotFit(const PlacementRequest& request, const std::vector<std::int64_t
         {}};
 }
 
-void addNotes(const PlacementRequest& request, PlacementPlan& plan) {
+void addHostNote(PlacementPlan& plan) {
+    std::int64_t together = 0;
+    for (const StagePlacement& stage : plan.stages)
+        if (isOnHost(stage.device)) together += stage.totalBytes();
+    const std::int64_t total = totalMemoryBytes();
+    if (total > 0 && together > total)
+        plan.notes.push_back("The layers in this computer's own memory need " + sizeText(together) +
+                             " of it, and it has " + sizeText(total) +
+                             ". A shorter context or a smaller precision needs less.");
+}
+
+void addNotes(const PlacementRequest& request, const Sizes& sizes, PlacementPlan& plan) {
     // A device is passed over when a later one got layers that it might have taken.
     std::size_t stage = 0;
     for (const DeviceInfo& device : request.devices) {
@@ -161,14 +203,21 @@ void addNotes(const PlacementRequest& request, PlacementPlan& plan) {
         if (plan.stages[stage].device.id == device.id)
             ++stage;
         else if (!request.split)
-            plan.notes.push_back("The device " + device.id + " (" + device.name +
-                                 ") has no room for a single layer and is not used.");
+            plan.notes.push_back("The device " + device.id + " (" + device.name + ") " +
+                                 (sizes.canHoldCache(device)
+                                      ? std::string("has no room for a single layer")
+                                      : "gives at most " + sizeText(*device.maxAllocationBytes) +
+                                            " at once, the keys and values of a layer need " +
+                                            sizeText(sizes.kvCacheBytes(device, 1)) +
+                                            " at this context,") +
+                                 " and is not used.");
     }
     for (const StagePlacement& placed : plan.stages)
         if (placed.usableBytes && placed.totalBytes() > *placed.usableBytes)
             plan.notes.push_back("The " + placeText(placed) + " need " +
                                  sizeText(placed.totalBytes()) + ", but it has " +
                                  sizeText(*placed.usableBytes) + " to give.");
+    addHostNote(plan);
 }
 
 }  // namespace
@@ -191,7 +240,7 @@ Result<PlacementPlan> planPlacement(const PlacementRequest& request, const Check
         plan.stages.push_back(sizes.stage(request.devices[i], next, split[i]));
         next += split[i];
     }
-    addNotes(request, plan);
+    addNotes(request, sizes, plan);
     return plan;
 }
 

@@ -40,6 +40,7 @@ JsonObject deviceObject(const DeviceInfo& device) {
         .add("kind", keyOf(device.kind))
         .add("compute_units", device.computeUnits);
     addBytes(object, "memory_bytes", device.globalMemoryBytes);
+    addBytes(object, "free_memory_bytes", device.freeMemoryBytes);
     addBytes(object, "max_allocation_bytes", device.maxAllocationBytes);
     object.add("half_precision", device.hasHalfPrecision)
         .add("is_host_processor", device.isHostProcessor)
@@ -78,6 +79,7 @@ TextRow deviceRow(const DeviceInfo& device) {
         device.name,
         std::to_string(device.computeUnits) + " compute units",
         device.globalMemoryBytes ? byteText(*device.globalMemoryBytes) : "memory unknown",
+        device.freeMemoryBytes ? byteText(*device.freeMemoryBytes) + " free" : "",
         device.maxAllocationBytes ? "largest buffer " + byteText(*device.maxAllocationBytes) : "",
         halfText(device),
         details};

@@ -111,7 +111,7 @@ void DeviceMenu::rebuild() {
     // clear() leaves menus of ours alive.
     qDeleteAll(findChildren<QMenu*>(QString(), Qt::FindDirectChildrenOnly));
     addDevice(QStringLiteral("auto"), tr("Automatic"),
-              tr("The fastest device that has room for the model"));
+              tr("Graphics cards with memory of their own, and the CPU for what does not fit"));
     for (const DeviceInfo& device : m_devices.devices)
         addDevice(toQString(device.id), deviceLabelAmong(m_devices.devices, device),
                   deviceFacts(device));

@@ -36,9 +36,15 @@ QString deviceFacts(const DeviceInfo& device) {
     if (device.globalMemoryBytes)
         facts += DeviceMenu::tr("Memory: %1")
                      .arg(QLocale().formattedDataSize(*device.globalMemoryBytes));
+    if (device.freeMemoryBytes)
+        facts += DeviceMenu::tr("Free memory: %1")
+                     .arg(QLocale().formattedDataSize(*device.freeMemoryBytes));
     if (device.maxAllocationBytes)
         facts += DeviceMenu::tr("Largest single allocation: %1")
                      .arg(QLocale().formattedDataSize(*device.maxAllocationBytes));
+    if (device.id != "cpu")
+        facts += device.hasHalfPrecision ? DeviceMenu::tr("Arithmetic in f16: yes")
+                                         : DeviceMenu::tr("Arithmetic in f16: no, storage only");
     QStringList targets;
     for (const std::string& target : device.simdTargetsFound)
         targets += toQString(target);

@@ -274,7 +274,8 @@ void LoadPresenter::offerHelp(const Error& error, Message& message) {
         message.actionAsks = true;
     } else if (error.code == ErrorCode::OutOfMemory && isOneDeviceAlone(m_running)) {
         offerDivision(message);
-    } else if (error.code == ErrorCode::Device && m_running.device != "cpu" && !stillOnCpu() &&
+    } else if ((error.code == ErrorCode::Device || error.code == ErrorCode::OutOfMemory) &&
+               m_running.device != "cpu" && !stillOnCpu() &&
                m_parts.devices.failureChoice() != DeviceFailureChoice::Stop) {
         offerCpu(message, location);
     } else if (!m_parts.engine.model() && m_parts.picker.demoAction()->isEnabled()) {

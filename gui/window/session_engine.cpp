@@ -12,7 +12,9 @@ Result<void> check(const LoadRequest& request, const std::stop_token& stop) {
     QLLAMA_TRY(const Checkpoint checkpoint, openCheckpoint(request.location, stop));
     QLLAMA_TRY(const auto tokenizer, openTokenizer(checkpoint));
     QLLAMA_TRY(const LlamaConfig config, resolveConfig(checkpoint, tokenizer->vocabularySize()));
-    QLLAMA_TRY([[maybe_unused]] const PlacementPlan plan, planModel(request, checkpoint, config));
+    LoadRequest later = request;  // when the model in use is gone
+    later.ignoresFreeMemory = true;
+    QLLAMA_TRY([[maybe_unused]] const PlacementPlan plan, planModel(later, checkpoint, config));
     return {};
 }
 

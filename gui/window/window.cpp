@@ -34,7 +34,10 @@ WindowServices realServices() {
     services.files = std::make_unique<DialogFileChooser>();
     services.settings = std::make_unique<QSettings>();
     services.listDevices = listDevices;
-    services.plan = [](const LoadRequest& request) { return planModel(request, {}); };
+    services.plan = [](LoadRequest request) {
+        request.ignoresFreeMemory = true;
+        return planModel(request, {});
+    };
     services.demoModel = demoModelFolder();
     services.weightCacheFolder = defaultWeightCacheFolder();
     return services;

@@ -35,6 +35,24 @@ private slots:
         QCOMPARE(m_window->window->engine().state(), State::Ready);
     }
 
+    // Several devices, given by the user, that together are too small.
+    void devicesWithoutMemoryOfferTheProcessor() {
+        m_window->script->load = [this](const LoadRequest& request,
+                                        auto&&...) -> Result<ModelInfo> {
+            m_window->loads.push_back(request);
+            if (request.device != "cpu")
+                return Error{ErrorCode::OutOfMemory, "The model does not fit.", {}};
+            return ScriptedEngine::modelInfo(request);
+        };
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:0,opencl:1";
+        m_window->openIdle(start);
+        QCOMPARE(m_window->find<QAbstractButton>("messageAction")->text(), "Use the CPU");
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().device, "cpu");
+    }
+
     // Not the model that was asked for in vain after it.
     void theModelInUseGoesToTheProcessor() {
         m_window->script->keepsModelOnFailure = true;

@@ -1,6 +1,7 @@
 // The menu of devices, their names, and looking for them again, at a window with an engine that does
 // what each test says.
 #include <QLocale>
+#include <QPlainTextEdit>
 #include <QToolButton>
 #include <QTreeWidget>
 #include <semaphore>
@@ -152,6 +153,24 @@ private slots:
         QCOMPARE(m_window->label("statusDevice"), "Big card");
         m_window->action("Unload")->trigger();
         QTRY_VERIFY(button->text().startsWith("2 devices"));
+    }
+
+    // Another device loads the model anew, and nothing else.
+    void anotherDeviceKeepsTheText() {
+        m_window->devices = {{named("cpu", "Processor"), bigCard()}, {}};
+        m_window->openIdle(startWith("/models/fable"));
+        m_window->find<QPlainTextEdit>("promptEdit")->setPlainText("Once upon");
+        m_window->click("generateButton");
+        QVERIFY(m_window->becomesIdle());
+        const QString prompt = m_window->find<QPlainTextEdit>("promptEdit")->toPlainText();
+        const QString text = m_window->output()->toPlainText();
+        QVERIFY(!text.isEmpty());
+        QTRY_VERIFY(m_window->find<QAction>("device:opencl:0"));
+        m_window->find<QAction>("device:opencl:0")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->loads.back().device, "opencl:0");
+        QCOMPARE(m_window->output()->toPlainText(), text);
+        QCOMPARE(m_window->find<QPlainTextEdit>("promptEdit")->toPlainText(), prompt);
     }
 
     // The fact itself, not that there is one; with names, not with the ids of the command line.

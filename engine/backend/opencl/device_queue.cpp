@@ -66,6 +66,7 @@ DeviceQueue::DeviceQueue(const FoundDevice& device, const Options& options)
     : m_info(device.info),
       m_text(device.info.id + " (" + device.info.name + ")"),
       m_form(options.form),
+      m_kernelOptions(options.kernelOptions),
       m_profile(options.profile),
       m_compiling(options.compiling),
       m_device(device.device),
@@ -133,17 +134,17 @@ Result<Kernel> DeviceQueue::kernel(const std::string& file, const std::string& n
     // -w: compilers print warnings to the terminal, such as how vectors wider than the processor's
     // are passed to functions that are inlined anyway.
     try {
-        QLLAMA_TRY(auto built,
-                   buildProgram({.context = m_context,
-                                 .device = m_device,
-                                 .deviceText = m_text,
-                                 .name = file,
-                                 .source = kernelSource(file),
-                                 .options = "-cl-std=CL1.2 -cl-mad-enable -w -DLANES=" +
-                                            std::to_string(m_vectorLanes) + " " + options,
-                                 .compiling = [this](bool now) {
-                                     if (m_compiling) m_compiling(now ? m_info.id : "");
-                                 }}));
+        QLLAMA_TRY(auto built, buildProgram({.context = m_context,
+                                             .device = m_device,
+                                             .deviceText = m_text,
+                                             .name = file,
+                                             .source = kernelSource(file),
+                                             .options = "-cl-std=CL1.2 -cl-mad-enable -w -DLANES=" +
+                                                        std::to_string(m_vectorLanes) + " " +
+                                                        options + " " + m_kernelOptions,
+                                             .compiling = [this](bool now) {
+                                                 if (m_compiling) m_compiling(now ? m_info.id : "");
+                                             }}));
         Kernel kernel{name, cl::Kernel(built.program, name.c_str())};
         kernel.largestWorkGroup =
             std::min(m_largestWorkGroup,
@@ -162,12 +163,25 @@ Result<Kernel> DeviceQueue::kernel(const std::string& file, const std::string& n
 
 void DeviceQueue::write(const cl::Buffer& buffer, std::int64_t offset, const void* data,
                         std::int64_t size) {
+    copyTo(buffer, offset, data, size, false);
+}
+
+void DeviceQueue::fill(const cl::Buffer& buffer, std::int64_t offset, const void* data,
+                       std::int64_t size) {
+    copyTo(buffer, offset, data, size, true);
+}
+
+void DeviceQueue::copyTo(const cl::Buffer& buffer, std::int64_t offset, const void* data,
+                         std::int64_t size, bool allocating) {
     if (size == 0) return;
-    command("copying to it", [&](cl::Event* event) {
-        m_queue.enqueueWriteBuffer(buffer, CL_TRUE, static_cast<std::size_t>(offset),
-                                   static_cast<std::size_t>(size), data, nullptr, event);
-        note("copy to device", size, event);
-    });
+    command(
+        "copying to it",
+        [&](cl::Event* event) {
+            m_queue.enqueueWriteBuffer(buffer, CL_TRUE, static_cast<std::size_t>(offset),
+                                       static_cast<std::size_t>(size), data, nullptr, event);
+            note("copy to device", size, event);
+        },
+        allocating);
 }
 
 void DeviceQueue::read(const cl::Buffer& buffer, std::int64_t offset, void* data,

@@ -43,6 +43,7 @@ public:
     struct Options {
         KernelForm form = KernelForm::Gpu;
         bool profile = false;
+        std::string kernelOptions = {};                          // see OpenClOptions
         int vectorLanes = 0;                                     // 0: what the device says
         std::function<void(const std::string&)> compiling = {};  // see BackendOptions
     };
@@ -92,6 +93,8 @@ public:
 
     // Offsets and sizes in bytes; all wait until the copy is done.
     void write(const cl::Buffer& buffer, std::int64_t offset, const void* data, std::int64_t size);
+    // The same for memory that was just allocated: some drivers find only now that there is none.
+    void fill(const cl::Buffer& buffer, std::int64_t offset, const void* data, std::int64_t size);
     void read(const cl::Buffer& buffer, std::int64_t offset, void* data, std::int64_t size);
     void finish();
     // Hands what is queued to the device, and waits until all but the last two calls' work is done:
@@ -116,19 +119,21 @@ public:
 private:
     // Runs `run(event)`; event is null unless it is to be timed. Failures are kept.
     template <typename Command>
-    void command(const std::string& doing, const Command& run) {
+    void command(const std::string& doing, const Command& run, bool allocating = false) {
         if (failed()) return;
         if (const int fault = injectedFault(FaultPoint::Enqueue, m_info.id, 0); fault != 0) {
-            fail(errorOf(fault, doing, m_text, false));
+            fail(errorOf(fault, doing, m_text, allocating));
             return;
         }
         try {
             cl::Event event;
             run(m_profile ? &event : nullptr);
         } catch (const cl::Error& problem) {
-            fail(errorOf(problem.err(), doing, m_text, false));
+            fail(errorOf(problem.err(), doing, m_text, allocating));
         }
     }
+    void copyTo(const cl::Buffer& buffer, std::int64_t offset, const void* data, std::int64_t size,
+                bool allocating);
     void note(const std::string& name, std::int64_t bytes, const cl::Event* event);
     void collectTimings();
 
@@ -141,6 +146,7 @@ private:
     DeviceInfo m_info;
     std::string m_text;
     KernelForm m_form;
+    std::string m_kernelOptions;
     bool m_profile;
     std::function<void(const std::string&)> m_compiling;
     cl::Device m_device;

@@ -34,6 +34,17 @@ std::string trimmed(std::string text) {
     return text.substr(start);
 }
 
+// OpenCL itself has no question for it; AMD's drivers answer one of their own, in KiB.
+std::optional<std::int64_t> freeMemoryOf(const cl::Device& device, const std::string& extensions) {
+    constexpr cl_device_info kGlobalFreeMemory = 0x4039;  // CL_DEVICE_GLOBAL_FREE_MEMORY_AMD
+    if (extensions.find("cl_amd_device_attribute_query") == std::string::npos) return std::nullopt;
+    std::size_t kibibytes[2] = {};  // in all, and the largest piece
+    const cl_int status =
+        clGetDeviceInfo(device(), kGlobalFreeMemory, sizeof kibibytes, kibibytes, nullptr);
+    if (status != CL_SUCCESS || kibibytes[0] == 0) return std::nullopt;
+    return static_cast<std::int64_t>(kibibytes[0]) * 1024;
+}
+
 DeviceInfo factsOf(const cl::Device& device, const std::string& platform) {
     DeviceInfo info;
     info.name = trimmed(device.getInfo<CL_DEVICE_NAME>());
@@ -43,10 +54,11 @@ DeviceInfo factsOf(const cl::Device& device, const std::string& platform) {
     info.kind = kindOf(device.getInfo<CL_DEVICE_TYPE>());
     info.computeUnits = static_cast<int>(device.getInfo<CL_DEVICE_MAX_COMPUTE_UNITS>());
     info.globalMemoryBytes = static_cast<std::int64_t>(device.getInfo<CL_DEVICE_GLOBAL_MEM_SIZE>());
+    const std::string extensions = device.getInfo<CL_DEVICE_EXTENSIONS>();
+    info.freeMemoryBytes = freeMemoryOf(device, extensions);
     info.maxAllocationBytes =
         static_cast<std::int64_t>(device.getInfo<CL_DEVICE_MAX_MEM_ALLOC_SIZE>());
-    info.hasHalfPrecision =
-        device.getInfo<CL_DEVICE_EXTENSIONS>().find("cl_khr_fp16") != std::string::npos;
+    info.hasHalfPrecision = extensions.find("cl_khr_fp16") != std::string::npos;
     const bool remote = isRemote(device.getInfo<CL_DEVICE_VERSION>());
     info.isHostProcessor = info.kind == DeviceKind::Cpu && !remote;
     info.sharesHostMemory = info.isHostProcessor ||

@@ -135,7 +135,7 @@ Result<void> upload(DeviceQueue& queue, const cl::Buffer& memory, std::int64_t o
                     const std::byte* source, std::int64_t sizeBytes, const std::stop_token& stop) {
     for (std::int64_t done = 0; done < sizeBytes && !queue.failed(); done += kUploadBytes) {
         if (stop.stop_requested()) return cancelledError();
-        queue.write(memory, offset + done, source + done, std::min(kUploadBytes, sizeBytes - done));
+        queue.fill(memory, offset + done, source + done, std::min(kUploadBytes, sizeBytes - done));
     }
     return queue.takeFailure();
 }
@@ -151,7 +151,7 @@ Result<void> convert(DeviceQueue& queue, const WeightFormat& format, const Catal
         const std::int64_t count = std::min(block, piece.rows - done);
         staged.resize(static_cast<std::size_t>(count * rowBytes));
         pack(format, tensor, piece.firstRow + done, count, context.pool, staged.data());
-        queue.write(piece.memory, done * rowBytes, staged.data(), count * rowBytes);
+        queue.fill(piece.memory, done * rowBytes, staged.data(), count * rowBytes);
     }
     return queue.takeFailure();
 }

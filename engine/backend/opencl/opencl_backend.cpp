@@ -40,6 +40,8 @@ public:
         : m_options(options),
           m_queue(device, {.form = formFor(device.device, options.form),
                            .profile = options.profile,
+                           .kernelOptions = options.kernelOptions,
+                           .vectorLanes = options.vectorLanes,
                            .compiling = options.compiling}) {}
 
     Result<void> compile() {
@@ -231,6 +233,10 @@ bool ownsDevice(const std::string& deviceId) {
 
 std::int64_t roundingBytes(std::int64_t positions, std::int64_t columns) {
     return positions * ActivationRounding::blocksOf(columns) * ActivationRounding::kBlockBytes;
+}
+
+std::int64_t kvCacheBytes(const KvShape& shape) {
+    return shape.layerCount * ClKvCache::layerBytes(shape);
 }
 
 void listDevices(DeviceList& list) {

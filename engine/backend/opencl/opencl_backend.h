@@ -17,6 +17,9 @@ void listDevices(DeviceList& list);
 // `columns` activations with quantised weights.
 std::int64_t roundingBytes(std::int64_t positions, std::int64_t columns);
 
+// What a KV cache of that shape takes, padded as the kernels want it; each layer's is one allocation.
+std::int64_t kvCacheBytes(const KvShape& shape);
+
 enum class FormChoice { Automatic, Cpu, Gpu };
 
 struct OpenClOptions {
@@ -28,7 +31,8 @@ struct OpenClOptions {
     std::function<void(const std::string&)> compiling = {};  // see BackendOptions
     // Tests: treat the device's largest allocation as this much (0: as it is).
     std::int64_t largestAllocation = 0;
-    int vectorLanes = 0;  // tests: 8 or 16, whatever the device's vectors hold
+    int vectorLanes = 0;             // tests: 8 or 16, whatever the device's vectors hold
+    std::string kernelOptions = {};  // tests: for the compiler, beside the usual ones
     // Tests: the plans of that number (kernel_plans.h, counted round) instead of the best ones.
     std::optional<std::size_t> plan = {};
     // Weights of a matrix from which on tune() measures: below, starting a kernel is most of its time.

@@ -64,10 +64,10 @@ void checkAttention(Backend& backend, Backend& reference) {
                     attendInSteps(reference, test, test.rows), 4.0F / 2048.0F);
 }
 
-std::vector<float> elementwise(Backend& backend) {
+std::vector<float> elementwise(Backend& backend, Precision precision) {
     constexpr std::int64_t kWidth = 27;
     const auto weights = tensorOf("w", {5, kWidth}, DType::F16, randomValues(5 * kWidth, 1, 1.0F));
-    auto matrix = backend.loadMatrix(weights, Precision::Source, {});
+    auto matrix = backend.loadMatrix(weights, precision, {});
     const auto x = bufferOf(backend, std::vector<float>(2 * kWidth));
     const auto h = bufferOf(backend, std::vector<float>(2 * kWidth));
     const auto gain = bufferOf(backend, randomValues(kWidth, 2, 1.0F));
@@ -112,7 +112,9 @@ int main(int argc, char** argv) {
             checkMatmul(device, *reference, {DType::F16, DType::BF16, DType::F32});
             checkAttention(device, *reference);
             checkSpeedProbe(device);
-            expectClose("elementwise", elementwise(device), elementwise(*reference), 64.0F * kUnit);
+            for (const Precision precision : {Precision::Source, Precision::Q8, Precision::Q4})
+                expectClose("elementwise", elementwise(device, precision),
+                            elementwise(*reference, precision), 64.0F * kUnit);
         }
     return failures == 0 ? 0 : 1;
 }

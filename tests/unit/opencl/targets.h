@@ -14,6 +14,7 @@ struct Target {
     std::string device;
     opencl::FormChoice form;
     std::string name;
+    std::string kernelOptions = {};
 };
 
 // Empty, with a warning that says why, where there is no OpenCL.
@@ -24,7 +25,7 @@ inline std::vector<Target> findTargets() {
     for (const DeviceInfo& device : list.devices) {
         targets.push_back({device.id, opencl::FormChoice::Gpu, device.id + " gpu"});
         // A device without room for the local arrays of the other form never gets it.
-        if (device.platform != "rusticl")
+        if (device.kind == DeviceKind::Cpu && device.platform != "rusticl")
             targets.push_back({device.id, opencl::FormChoice::Cpu, device.id + " cpu"});
         qInfo("%s: %s, %s", device.id.c_str(), device.name.c_str(), device.driver.c_str());
     }
@@ -36,8 +37,10 @@ inline std::vector<Target> findTargets() {
 
 // Null, with a warning, where it fails.
 inline std::unique_ptr<Backend> open(const Target& target, std::int64_t largestAllocation = 0) {
-    auto backend = opencl::createOpenClBackend(
-        target.device, {.form = target.form, .largestAllocation = largestAllocation});
+    auto backend =
+        opencl::createOpenClBackend(target.device, {.form = target.form,
+                                                    .largestAllocation = largestAllocation,
+                                                    .kernelOptions = target.kernelOptions});
     if (backend.ok()) return std::move(backend).value();
     qWarning("%s", backend.error().text().c_str());
     return nullptr;

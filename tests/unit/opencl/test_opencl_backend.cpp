@@ -145,9 +145,10 @@ void TestOpenClBackend::everyFailureIsASentence() {
                 }
                 ++failures;
                 QVERIFY2(!result.ok(), qPrintable(QString("fault %1 went unnoticed").arg(failAt)));
-                QCOMPARE(result.error().code, point == FaultPoint::Allocation
-                                                  ? ErrorCode::OutOfMemory
-                                                  : ErrorCode::Device);
+                // The first command copies the weights, to memory that some drivers hand out only then.
+                const bool ofMemory = point == FaultPoint::Allocation || failAt == 0;
+                QCOMPARE(result.error().code,
+                         ofMemory ? ErrorCode::OutOfMemory : ErrorCode::Device);
                 QVERIFY(result.error().message.find(target.device) != std::string::npos);
                 QVERIFY(result.error().message.ends_with('.'));
                 // The failure was given out; the backend works again.

@@ -227,7 +227,8 @@ void TestOpenClDevices::limitedMemoryIsDividedByPlan() {
                                   "8",          "--max-seq-len", "640000", "--seed",
                                   "3",          "--json"};
     const QMap<QString, QString> limited = {{"POCL_MEMORY_LIMIT", "1"},
-                                            {"POCL_DEVICES", "pthread"}};
+                                            {"POCL_DEVICES", "pthread"},
+                                            {"OCL_ICD_VENDORS", "/etc/OpenCL/vendors/pocl.icd"}};
     const auto textOf = [](const Run& run) {
         const auto done = QJsonDocument::fromJson(run.out.trimmed().split('\n').last()).object();
         return done["text"].toString();

@@ -91,6 +91,7 @@ void TestOpenClKernels::quantisedMatmulAgreesWithPlainLoop_data() {
     QTest::addColumn<int>("rows");
     QTest::addColumn<int>("columns");
     QTest::addColumn<int>("n");
+    QTest::addColumn<QByteArray>("kernelOptions");
     const int shapes[][3] = {{1, 1, 1},     {17, 33, 1},   {16, 32, 2},   {64, 256, 1},
                              {65, 515, 31}, {130, 530, 1}, {31, 530, 130}};
     forEachTarget([&](int target, const char* name) {
@@ -98,12 +99,20 @@ void TestOpenClKernels::quantisedMatmulAgreesWithPlainLoop_data() {
             for (const auto& shape : shapes)
                 QTest::addRow("%s %s %dx%d n=%d", name, std::string(keyOf(precision)).c_str(),
                               shape[0], shape[1], shape[2])
-                    << target << static_cast<int>(precision) << shape[0] << shape[1] << shape[2];
+                    << target << static_cast<int>(precision) << shape[0] << shape[1] << shape[2]
+                    << QByteArray();
+        // As on processors whose instructions the kernels do not name.
+        if (m_targets[static_cast<std::size_t>(target)].form == opencl::FormChoice::Cpu)
+            for (const Precision precision : {Precision::Q8, Precision::Q4})
+                QTest::addRow("%s widened %s", name, std::string(keyOf(precision)).c_str())
+                    << target << static_cast<int>(precision) << 65 << 515 << 31
+                    << QByteArray("-DWIDENS_BYTES");
     });
 }
 
 void TestOpenClKernels::quantisedMatmulAgreesWithPlainLoop() {
     QFETCH(int, target);
+    QFETCH(QByteArray, kernelOptions);
     QFETCH(int, precision);
     QFETCH(int, rows);
     QFETCH(int, columns);
@@ -114,7 +123,9 @@ void TestOpenClKernels::quantisedMatmulAgreesWithPlainLoop() {
     const std::int64_t largest =
         std::max<std::int64_t>({matrixBytes(form, DType::F16, 32, columns),
                                 std::int64_t{n} * rows * 4, std::int64_t{n} * blocks * 128});
-    const auto backend = open(m_targets[static_cast<std::size_t>(target)], largest);
+    Target chosen = m_targets[static_cast<std::size_t>(target)];
+    chosen.kernelOptions = kernelOptions.toStdString();
+    const auto backend = open(chosen, largest);
     QVERIFY(backend);
     const auto weights =
         tensorOf("w", {rows, columns}, DType::F16, randomValues(rows * columns, 11, 1.0F));

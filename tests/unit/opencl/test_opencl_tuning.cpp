@@ -107,8 +107,7 @@ void TestOpenClTuning::everyPlanGivesTheSameBits_data() {
     QTest::addColumn<int>("form");
     QTest::addColumn<int>("lanes");
     QTest::addColumn<int>("precision");
-    // q8 differs from q4 within a tile only, which no plan touches.
-    for (const Precision precision : {Precision::Source, Precision::Q4}) {
+    for (const Precision precision : {Precision::Source, Precision::Q8, Precision::Q4}) {
         const QByteArray key = QByteArray::fromStdString(std::string(keyOf(precision)));
         const int number = static_cast<int>(precision);
         QTest::addRow("cpu, 8 lanes, %s", key.data())

@@ -29,6 +29,8 @@ constexpr std::int64_t kLayerBytes =
     2 * (2 * kDim * kDim + 2 * kKvDim * kDim + 3 * kFfn * kDim) + 2 * 4 * kDim;
 constexpr std::int64_t kEndBytes = 2 * kVocabulary * kDim;
 constexpr std::int64_t kLayerCacheBytes = 2 * kKvDim * kContext * 2;
+// OpenCL kernels pad the 8 values of each head to 16; keys they do not.
+constexpr std::int64_t kDeviceCacheBytes = kLayerCacheBytes + kLayerCacheBytes / 2;
 
 DeviceInfo device(const std::string& id, std::optional<std::int64_t> memoryBytes) {
     DeviceInfo info;
@@ -72,6 +74,10 @@ private slots:
     void wrongSplitsAreRefused();
     void modelThatFitsNowhereIsRefused();
     void deviceWithoutRoomIsNamed();
+    void sharedMemoryCountsOnce();
+    void freeMemoryIsTheLimit();
+    void moreThanTheComputerHasIsSaid();
+    void aCacheTooLargeForOneAllocationGoesElsewhere();
     void automaticNeverTakesAProcessorOfOpenCl();
     void choicesAreChecked_data();
     void choicesAreChecked();
@@ -94,8 +100,8 @@ void TestPlacement::bytesAreExact() {
 
 void TestPlacement::devicesAreFilledInOrder() {
     const std::int64_t scratch = Transformer::scratchBytes(kConfig, kContext, false);
-    const std::int64_t three = kEndBytes + 3 * (kLayerBytes + kLayerCacheBytes) + scratch;
-    const std::int64_t two = 2 * (kLayerBytes + kLayerCacheBytes) + scratch;
+    const std::int64_t three = kEndBytes + 3 * (kLayerBytes + kDeviceCacheBytes) + scratch;
+    const std::int64_t two = 2 * (kLayerBytes + kDeviceCacheBytes) + scratch;
     auto plan =
         planPlacement(requestFor({device("opencl:0", memoryFor(three)),
                                   device("opencl:1", memoryFor(two)), device("cpu", std::nullopt)}),
@@ -173,6 +179,53 @@ void TestPlacement::deviceWithoutRoomIsNamed() {
     QCOMPARE(shapeOf(plan.value()), std::string("layers 0 to 7 on cpu"));
     QCOMPARE(plan.value().notes.size(), std::size_t{1});
     QVERIFY(plan.value().notes.front().find("opencl:0 (Card)") != std::string::npos);
+}
+
+// Two devices that share the computer's memory have it once.
+void TestPlacement::sharedMemoryCountsOnce() {
+    const std::int64_t scratch = Transformer::scratchBytes(kConfig, kContext, false);
+    const std::int64_t five = kEndBytes + 5 * (kLayerBytes + kDeviceCacheBytes) + scratch;
+    std::vector<DeviceInfo> devices = {device("opencl:0", memoryFor(five)),
+                                       device("opencl:1", memoryFor(five)),
+                                       device("cpu", std::nullopt)};
+    QCOMPARE(shapeOf(planPlacement(requestFor(devices), m_checkpoint).value()),
+             std::string("layers 0 to 4 on opencl:0, layers 5 to 7 on opencl:1"));
+    devices[0].sharesHostMemory = devices[1].sharesHostMemory = true;
+    QCOMPARE(shapeOf(planPlacement(requestFor(devices), m_checkpoint).value()),
+             std::string("layers 0 to 4 on opencl:0, layers 5 to 7 on cpu"));
+}
+
+// Where the driver tells, what other programs hold is left alone.
+void TestPlacement::freeMemoryIsTheLimit() {
+    const std::int64_t scratch = Transformer::scratchBytes(kConfig, kContext, false);
+    const std::int64_t five = kEndBytes + 5 * (kLayerBytes + kDeviceCacheBytes) + scratch;
+    DeviceInfo card = device("opencl:0", std::int64_t{1} << 30);
+    card.freeMemoryBytes = five;
+    const auto plan = planPlacement(requestFor({card, device("cpu", std::nullopt)}), m_checkpoint);
+    QCOMPARE(shapeOf(plan.value()), std::string("layers 0 to 4 on opencl:0, layers 5 to 7 on cpu"));
+}
+
+void TestPlacement::moreThanTheComputerHasIsSaid() {
+    PlacementRequest request = requestFor({device("cpu", std::nullopt)});
+    request.contextLength = std::int64_t{1} << 40;
+    const auto plan = planPlacement(request, m_checkpoint);
+    QVERIFY(plan.ok());
+    QCOMPARE(plan.value().notes.size(), std::size_t{1});
+    QVERIFY(plan.value().notes.front().find("this computer's own memory") != std::string::npos);
+}
+
+// Keys and values of a layer are one allocation, and devices limit those.
+void TestPlacement::aCacheTooLargeForOneAllocationGoesElsewhere() {
+    DeviceInfo card = device("opencl:0", std::int64_t{1} << 30);
+    card.maxAllocationBytes = kDeviceCacheBytes;
+    const auto shape = [&] {
+        return planPlacement(requestFor({card, device("cpu", std::nullopt)}), m_checkpoint);
+    };
+    QCOMPARE(shapeOf(shape().value()), std::string("layers 0 to 7 on opencl:0"));
+    card.maxAllocationBytes = kDeviceCacheBytes - 1;
+    QCOMPARE(shapeOf(shape().value()), std::string("layers 0 to 7 on cpu"));
+    const std::string note = shape().value().notes.front();
+    QVERIFY2(note.find("at once") != std::string::npos, note.c_str());
 }
 
 void TestPlacement::automaticNeverTakesAProcessorOfOpenCl() {
