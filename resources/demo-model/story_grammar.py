@@ -148,14 +148,14 @@ def plot(name, incident, follows, weather=None, jobs=None, closing=True):
 plot("lost",
      "{S} [reached into {his} pocket and found it empty|noticed that something was missing]. The {obj} was gone!",
      "[It had belonged to {his} {gran}, and {h} loved it [dearly|more than anything].|It was a present from {his} {gran}, and there was no other like it.]"
-     "[ {h} looked under the bed, behind the stove and in every drawer.| {h} searched the whole house, but the {obj} was not there.]\n"
-     "[\"Have you seen my {obj}?\" {he} asked {f}.|At last {h} ran to {f}. \"I have lost my {obj},\" {he} said.] "
+     "[ {h} looked under the bed, behind the stove and in every drawer.| {h} searched the whole house, but it was not there.]\n"
+     "[\"Have you seen it?\" {he} asked {f}.|At last {h} ran to {f} and told {fhim} about it.] "
      "[\"No,\" said {f}, \"but I will help you look.\"|\"Do not worry,\" said {f}. \"We will look together.\"] "
      "[They walked back along the road, step by step.|They asked at the bakery, at the mill and at the café.|They looked until the sun was low.]"
      "[ {h} was ready to give up.| \"It is no use,\" sighed {h}.|]\n"
-     "Then [a {wild} rustled nearby|{f} saw something shine|{f} stopped and pointed], and there, {lostplace}, lay the {obj}! "
+     "Then [a {wild} rustled nearby|{f} saw something shine|{f} stopped and pointed], and there it lay, {lostplace}! "
      "[{h} laughed and held it tight.|{h} danced for joy.|\"There it is!\" cried {h}.] "
-     "[To say thank you, {he} shared {food} with {f}.|\"Thank you, {f},\" {he} said. \"I would never have found it alone.\"|{He} tied the {obj} to a string, so that it could never be lost again.]")
+     "[To say thank you, {he} shared {food} with {f}.|\"Thank you, {f},\" {he} said. \"I would never have found it alone.\"|{He} tied it to a string, so that it could never be lost again.]")
 
 plot("promise",
      "{S} made a promise. \"I will bring you [a basket of {fruits}|some {food}|a bunch of {flowers}] [before the sun goes down|before evening|by tonight],\" {he} told {e}.",
@@ -163,7 +163,7 @@ plot("promise",
      "[But the day was full of work, and {h} forgot.|But {f} came by, and they played and talked until it was late.|But there was so much to do that the hours flew away.]\n"
      "[When the church bell rang six, {h} jumped up.|Suddenly {h} saw how low the sun was.] \"[Oh no, my promise|My promise]!\" {he} cried. "
      "[Dark clouds came over the hill, and it began to rain.|The path was steep and the wind was strong.|The bridge was closed, so {h} had to take the long way round.] "
-     "[\"Stay here, it is too late,\" said {f}. \"A promise is a promise,\" said {h}.|{h} wanted to turn back, but a promise is a promise.|{f} lent {him} a lantern, and off {he} went.]\n"
+     "[\"Stay here, it is too late,\" said {f}. \"A promise is a promise,\" said {h}.|{He} wanted to turn back, but a promise is a promise.|\"Take my lantern,\" said {f}, and off {he} went.]\n"
      "[Wet and out of breath|Tired and muddy], {h} knocked at the door [just as|a moment before] the sun went down. "
      "[\"I knew you would come,\" said {e}, and {ehis} eyes shone.|\"You came after all!\" said {e}. {Ehe} put the kettle on at once.] "
      "[They sat by the fire and talked until the rain stopped.|They ate together and laughed a great deal.|Never had {e} had a nicer evening.]")
@@ -192,8 +192,8 @@ plot("journey",
      "[\"Why not?\" said {h}, and followed it.|{h} laughed and went the same way.] "
      "[The path was narrow, but it was full of {flowers}.|The wood was dark and quiet, but {h} sang all the way.|They crossed a stream together, stone by stone.]\n"
      "[Before evening|When the sun was low], {he} saw the lights of {v2}. "
-     "{e} [opened the parcel with shaking hands|opened the parcel at once]. \"My {obj}!\" {ehe} said. \"[I lost it when I was young|I have waited so long for it].\" "
-     "[{h} got a bowl of soup and a soft bed for the night.|Then there was {food} for supper, and {h} told of the {wild} that knew the way.]")
+     "{e} [opened the parcel with shaking hands|opened the parcel at once]. \"There it is!\" {ehe} said. \"[I lost it when I was young|I have waited so long for it].\" "
+     "[{h} got a bowl of soup and a soft bed for the night.|Then there was {food} for supper, and {h} told of the animal that knew the way.]")
 
 plot("mistake",
      "{S} was [dancing around the room|chasing the cat|carrying too many things at once] and bumped into the table. [Crash!|Bang!] The {keep} fell to the floor and broke.",
@@ -201,10 +201,10 @@ plot("mistake",
      "[{h} quickly hid the pieces in a box under the bed.|{h} swept up the pieces and hid them behind the stove.] \"[Nobody will know|Perhaps nobody will see],\" {he} thought.\n"
      "But [{he} could not eat {his} supper|{he} could not sleep that night|{his} heart felt as heavy as a stone]. "
      "[\"What is wrong?\" asked {f}. {h} told {fhim} everything. \"Tell the truth,\" said {f}. \"It will feel better.\"|{f} saw {his} sad face and said, \"It is never too late to tell the truth.\"]\n"
-     "[The next morning|In the end], {h} took the box to {e}. \"I broke your {keep},\" {he} said. \"I am sorry.\" "
+     "[The next morning|In the end], {h} took the box to {e}. \"I broke it,\" {he} said. \"I am sorry.\" "
      "[{e} was silent for a moment, and then {ehe} smiled.|{e} looked at the pieces for a long time.] \"[Thank you for telling me|It was brave of you to tell me],\" {ehe} said. \"[Come, let us mend it|We will mend it together].\" "
      "[They worked with glue and a fine brush all afternoon.|All day they glued one piece to the next.] "
-     "[You could still see the cracks, but {e} said that it was now even more beautiful.|In the evening the {keep} stood in its old place, and {h} felt as light as a feather.]")
+     "[You could still see the cracks, but {e} said that it was now even more beautiful.|In the evening it stood in its old place, and {h} felt as light as a feather.]")
 
 plot("stranger",
      "{S} was driving {his} cart [to the market|home from the market] when [a wheel sank deep into the mud|a wheel came off with a loud crack].",
@@ -225,9 +225,9 @@ plot("garden",
      "[\"We will see,\" said {h}.|But {h} had already made a plan.]\n"
      "[All spring|Day after day], {he} pulled out weeds, [dug the hard earth|carried away stones] and planted {flowers}. "
      "[Then for weeks nothing happened.|But week after week the earth stayed bare.|Then came a dry month, and every evening {h} carried water from the well.] "
-     "[{h} was sad, but {he} went on watering.|\"Perhaps {f} was right,\" {h} thought.|{f} shook {fhis} head, but one day {fhe} brought a second can.]\n"
+     "[{He} was sad, but {he} went on watering.|\"Perhaps {f} was right,\" {h} thought.|{f} shook {fhis} head, but one day {fhe} brought a second can.]\n"
      "Then, one [warm|early|quiet] morning, [there was a tiny green leaf|something green came out of the earth]. [Soon there were ten, and then a hundred.|The next day there were more.] "
-     "By summer the garden was full of {flowers}, and [bees hummed|birds sang|butterflies danced] [everywhere|from morning to night]. "
+     "By summer the garden was full of flowers, and [bees hummed|birds sang|butterflies danced] [everywhere|from morning to night]. "
      "[\"I was wrong,\" said {f}, \"and I am glad of it.\"|{f} sat down on the old bench and could not believe it.] "
      "[{h} left the gate open, so that everyone could come in.|{h} hung a sign on the gate: \"Please come in.\"]",
      weather=["fair"])
@@ -247,25 +247,25 @@ plot("baker",
 
 plot("market",
      "{S} went to the market in {v2} with only [one egg|a ball of string|one copper coin|a jar of honey] in {his} [pocket|basket].",
-     "[{h} wanted to buy a present for {his} {gran}.|It was the birthday of {his} {gran}, and {h} wished to bring home a {obj}.] "
+     "[{h} wanted to buy a present for {his} {gran}.|It was the birthday of {his} {gran}, and {h} wished to bring something home.] "
      "[\"That is not enough,\" said the first trader.|\"For that you cannot buy much,\" laughed a trader.]\n"
      "[At the next stall|By the fountain] {he} met {f}, [who needed just what {h} had|who looked very worried]. \"[Give it to me, and you may have this basket of {fruits}|If you let me have it, I will give you these {fruits}],\" {fhe} said. "
-     "[{h} agreed and went on.|{h} was happy to help.] [Then {he} saw a hungry child who was crying, and {he} gave the {fruits} away.|Then {e} came by, tired and hungry, and {h} gave {ehim} all the {fruits}.] "
+     "[{h} agreed and went on.|{h} was happy to help.] [Then {he} saw a hungry child who was crying, and {he} gave everything away.|Then {e} came by, tired and hungry, and {h} gave {ehim} everything.] "
      "[Now {his} hands were empty.|Now {h} had nothing left at all.]\n"
      "[But an old woman had seen it all.|But the trader at the corner stall had seen everything.] \"[Whoever gives like that should not go home with nothing|You have a good heart],\" she said, and she [put a {obj} into {h}'s hand|gave {h} a {obj}]. "
-     "[{h} ran all the way home.|{h} thanked her three times and ran home.] [\"How did you pay for it?\" asked {his} {gran}. \"With {fruits},\" said {h}, and told the story.|{His} {gran} had never had a finer present.]",
+     "[{h} ran all the way home.|{h} thanked her three times and ran home.] [\"How did you pay for it?\" asked {his} {gran}, and {h} told the story.|{His} {gran} had never had a finer present.]",
      weather=["fair", "windy"])
 
 plot("pet",
      "{S} heard a small sound [behind the barn|under the bridge|at the door]. It was a [{colour}|wet {colour}] {pet}, [hungry and all alone|cold and hungry].",
      "[\"Where do you come from?\" asked {h}.|\"You poor thing,\" said {h}.] {He} gave it [some milk and a piece of bread|a warm place by the stove|a bowl of water and a blanket]. "
-     "[{h} named it {petname}.|\"I will call you {petname},\" {he} said.] [Soon {petname} followed {him} everywhere.|From then on the {pet} never left {his} side.|{petname} slept at the foot of {his} bed.]\n"
-     "[But after a week there was a note on the church door: \"Lost, a {colour} {pet}.\" It was signed by {e}.|But one day {f} said, \"I know that {pet}. It belongs to {e}, on the other side of the hill.\"] "
+     "[{h} named it {petname}.|\"I will call you {petname},\" {he} said.] [Soon it followed {him} everywhere.|From then on it never left {his} side.|It slept at the foot of {his} bed.]\n"
+     "[But after a week there was a note on the church door: \"Lost, and sadly missed.\" It was signed by {e}.|But one day {f} said, \"I know it. It belongs to {e}, on the other side of the hill.\"] "
      "[{h} cried a little.|{h} did not want to hear it.] [\"But {ehe} must miss it very much,\" {he} thought.|All night {he} lay awake and thought about it.] "
-     "In the morning {he} took {petname} to {e}.\n"
+     "In the morning {he} took it to {e}.\n"
      "{e} [wept for joy|could not believe {ehis} eyes]. \"[You are very honest|That was not easy for you],\" {ehe} said. "
-     "[\"Come and visit us every day, if you like.\"|\"I am old, and {petname} likes to run. Will you come and walk with it every day?\"] "
-     "[{h} came every single day.|And so {petname} had two homes.|{h} nodded and laughed, and {petname} jumped up and down.]")
+     "[\"Come and visit us every day, if you like.\"|\"I am old, and it likes to run. Will you come and walk with it every day?\"] "
+     "[{h} came every single day.|And so it had two homes.|{h} nodded and laughed, and it jumped up and down.]")
 
 plot("music",
      "{S} heard that there would be [a great feast|a dance] [in the square|by the river] [on Sunday|in a week], and that they needed someone to play the [fiddle:fiddle|flute:flute|drum:drum].",
@@ -333,8 +333,8 @@ plot("dark",
      "[{He} opened the door, and two shining eyes looked at {him}.|Two round eyes shone in the light of the candle.] [It was only {a_wild}!|But it was not a ghost at all. It was {a_wild}!] "
      "[It had come in through a hole in the roof and could not find the way out.|One of its feet was caught in a piece of string.]\n"
      "\"[You are more afraid than I am|Do not be afraid],\" said {h} softly. [{He} opened the window wide and stood aside.|Very carefully {he} set it free and opened the window.] "
-     "[The {wild} looked back once and was gone.|For a moment the {wild} sat still, and then it was off into the night.] "
-     "[Every now and then, {h} still hears a little scratching, and then {he} smiles.|In the morning {he} told {f} about it, and they put out some bread for the {wild}.]")
+     "[It looked back once and was gone.|For a moment it sat still, and then it was off into the night.] "
+     "[Every now and then, {h} still hears a little scratching, and then {he} smiles.|In the morning {he} told {f} about it, and they put out some bread for it.]")
 
 plot("well",
      "{S} let down the bucket, and it came up empty. The well was dry!",
@@ -388,7 +388,7 @@ plot("bridge",
      "[So they cut wood, carried stones and hammered all day.|Every day after work, they carried stones and planks.] [{e} thought that they were foolish.|\"It will never hold,\" said {e}.] "
      "[When the first part fell into the water, {h} began again.|Once the river took it all, but they did not give up.] [Little by little, the two halves grew.|Then {e} lent them a strong rope, and it went faster.]\n"
      "[On the first day of autumn|After {num} weeks], only one plank was missing. {h} and {f} laid it together, [right above the middle of the river|and then they shook hands]. "
-     "[The {pet} was the first to cross.|{e} was the first to walk across. \"It holds!\" {ehe} said.] "
+     "[An old cat was the first to cross.|{e} was the first to walk across. \"It holds!\" {ehe} said.] "
      "[They named it the Bridge of Two Friends.|In the evening, they sat in the middle of it and ate {food}.]",
      weather=["wet", "fair", "windy"])
 
@@ -529,10 +529,10 @@ def story(rng, wide=False):
         s["S"] = s["h"] if rng.random() < 0.4 else s["he"]
         opening = rng.choice(INTROS) + " " + day + ", " + incident
     elif way < 0.74:
-        s["S"] = rng.choice([s["h"], f"{s['h']}, {s['ahero']} from {s['v']},", s["hj_cap"]])
+        s["S"] = rng.choice([s["h"], f"{s['h']}, {s['ahero']} from {s['v']},", s["hj"]])
         opening = day + ", " + incident
     elif way < 0.87:
-        s["S"] = rng.choice([s["h"], f"{s['h']}, {s['ahero']},", s["hj_cap"]])
+        s["S"] = rng.choice([s["h"], f"{s['h']}, {s['ahero']},", s["hj"]])
         first = rng.choice(skies + [f"It was a{'n' if s['wadj'][0] in 'aeiou' else ''} {{wadj}} {{tod}} in {{v}}."])
         opening = first + " " + rng.choice(["That {tod}, " if "{tod}" not in first else "", ""]) + incident
     else:
