@@ -16,9 +16,8 @@ constexpr const char* kUsage =
     "Runs LLaMA-family models from the checkpoints that PyTorch wrote.\n";
 
 constexpr const char* kExitCodes =
-    "\nExit status: 0 done, 1 could not do it, 2 wrong usage, 3 no display for the\n"
-    "window. Ctrl-C ends the generation and still prints the statistics; a second\n"
-    "Ctrl-C ends the program.\n";
+    "\nExit status: 0 done, 1 could not do it, 2 wrong usage. Ctrl-C ends the\n"
+    "generation and still prints the statistics; a second Ctrl-C ends the program.\n";
 
 std::string heading(const CommandLineOption& option) {
     std::string text = "  " + option.names.front();

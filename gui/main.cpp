@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
     if (qllama::wantsTerminal(argc, argv)) return qllama::runTerminal(argc, argv);
     if (const std::string problem = qllama::displayProblem(argc, argv); !problem.empty()) {
         std::fprintf(stderr, "%s\n", problem.c_str());
-        return qllama::kExitNoDisplay;
+        return qllama::kExitFailed;
     }
     if (onlyAsks) return qllama::kExitDone;
     return qllama::runWindow(argc, argv);

@@ -6,6 +6,5 @@ namespace qllama {
 inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
-inline constexpr int kExitNoDisplay = 3;  // for the window; packaging/run.sh waits for it
 
 }  // namespace qllama
