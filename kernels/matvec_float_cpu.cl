@@ -4,10 +4,11 @@
 //   x          [columns]
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
-// Work: one work-group of one item takes an equal share of all rows, so the number of work-groups is
-// the host's choice (a few for each core). A share is read as four streams far apart, each of which goes
-// on where its row before ended, TURN vectors of each in turn: the memory delivers most to a few long
-// streams. A row's sum is the same, bit for bit, for any number of groups.
+// Work: a matrix is four bands of rows, and a step a row of each, TURN vectors of each row in turn: the
+// memory delivers most to a few long streams. One work-group of one item takes an equal share of all
+// steps, so the number of work-groups is the host's choice; a core that is given neighbouring groups, as
+// drivers do, goes on along the same four streams, so that there can be many of them and no core waits
+// long for another at the end. A row's sum is the same, bit for bit, for any number of groups.
 // LANES: floats of a vector, 8 or 16. WEIGHT: 16 half, 17 bfloat16, 32 float.
 // Moves rows * columns weights once; 2 flops a weight.
 
@@ -106,29 +107,39 @@ void far_rows(__global const Weight* w, __global const float* x, int columns, in
     }
 }
 
-// Rows [begin, end) of one matrix.
-void rows_of(__global const Weight* w, __global const float* x, int columns, int begin, int end,
-             __global float* y, int add) {
-    const int step = (end - begin) / STREAMS;
-    for (int row = begin; row < begin + step; ++row)
-        far_rows(w, x, columns, row, step, y, add);
-    for (int row = begin + step * STREAMS; row < end; ++row)
-        put(y + row, dot_row(w + (size_t)row * columns, x, columns), add);
+int steps_in(int rows) {
+    return (rows + STREAMS - 1) / STREAMS;
+}
+
+// Steps [begin, end) of one matrix.
+void steps_of(__global const Weight* w, __global const float* x, int columns, int rows, int begin,
+              int end, __global float* y, int add) {
+    const int band = steps_in(rows);
+    for (int step = begin; step < end; ++step) {
+        if (step + (STREAMS - 1) * band < rows) {
+            far_rows(w, x, columns, step, band, y, add);
+            continue;
+        }
+        for (int row = step; row < rows; row += band)
+            put(y + row, dot_row(w + (size_t)row * columns, x, columns), add);
+    }
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matvec(
     __global const Weight* w0, __global const Weight* w1, __global const Weight* w2, int rows0,
     int rows1, int rows2, __global float* y0, __global float* y1, __global float* y2, int first0,
     int first1, int first2, int accumulate, int columns, __global const float* x) {
-    const long rows = (long)rows0 + rows1 + rows2;
-    const int begin = (int)(rows * (long)get_group_id(0) / (long)get_num_groups(0));
-    const int end = (int)(rows * (long)(get_group_id(0) + 1) / (long)get_num_groups(0));
-    const int end1 = rows0 + rows1;
-    if (begin < rows0)
-        rows_of(w0, x, columns, begin, min(end, rows0), y0 + first0, accumulate & 1);
-    if (begin < end1 && end > rows0)
-        rows_of(w1, x, columns, max(begin, rows0) - rows0, min(end, end1) - rows0, y1 + first1,
-                accumulate & 2);
+    const int end0 = steps_in(rows0);
+    const int end1 = end0 + steps_in(rows1);
+    const long steps = end1 + steps_in(rows2);
+    const int begin = (int)(steps * (long)get_group_id(0) / (long)get_num_groups(0));
+    const int end = (int)(steps * (long)(get_group_id(0) + 1) / (long)get_num_groups(0));
+    if (begin < end0)
+        steps_of(w0, x, columns, rows0, begin, min(end, end0), y0 + first0, accumulate & 1);
+    if (begin < end1 && end > end0)
+        steps_of(w1, x, columns, rows1, max(begin, end0) - end0, min(end, end1) - end0, y1 + first1,
+                 accumulate & 2);
     if (end > end1)
-        rows_of(w2, x, columns, max(begin, end1) - end1, end - end1, y2 + first2, accumulate & 4);
+        steps_of(w2, x, columns, rows2, max(begin, end1) - end1, end - end1, y2 + first2,
+                 accumulate & 4);
 }

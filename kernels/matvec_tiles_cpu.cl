@@ -8,10 +8,10 @@
 // bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
 // The products of a block are summed exactly in integers, then scaled and added up in f32 block by
 // block, in order: the CPU engine's arithmetic.
-// Work: one work-group of one item takes an equal share of all tiles, so the number of work-groups is
-// the host's choice (a few for each core). A share is read as two streams far apart, a block of each in
-// turn: the memory delivers more to two than to one. The 16 rows of a tile are the lanes of the sums, and no sum
-// crosses lanes, so that the number of groups does not matter to a row's sum.
+// Work: a matrix is two bands of tiles, and a step a tile of each, a block of each in turn: the memory
+// delivers more to two streams than to one. One work-group of one item takes an equal share of all steps,
+// as in matvec_float_cpu.cl. The 16 rows of a tile are the lanes of the sums, and no sum crosses lanes,
+// so that the number of groups does not matter to a row's sum.
 // Moves every block once; 2 integer operations a weight.
 
 #if defined(FP_FAST_FMAF) || defined(__FMA__)
@@ -76,49 +76,49 @@ int tiles_in(int rows) {
     return (rows + TILE_ROWS - 1) / TILE_ROWS;
 }
 
-// Tiles [begin, end) of one matrix.
-void tiles_of(__global const uchar* w, __global const int* x, int columns, int rows, int begin,
+int steps_in(int rows) {
+    return (tiles_in(rows) + 1) / 2;
+}
+
+// Steps [begin, end) of one matrix.
+void steps_of(__global const uchar* w, __global const int* x, int columns, int rows, int begin,
               int end, __global float* y, int add) {
     const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
     const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
     __global const float* factors = (__global const float*)(w + tiles_in(rows) * tileBytes);
-    const int half_way = (end - begin) / 2;
-    for (int tile = begin; tile < begin + half_way; ++tile) {
-        const int other = tile + half_way;
+    const int band = steps_in(rows);
+    for (int tile = begin; tile < end; ++tile) {
+        const int other = tile + band;
+        const int two = other < tiles_in(rows);
         TileSums sums = {0}, other_sums = {0};
         for (int b = 0; b < blocks; ++b) {
             const size_t offset = (size_t)b * BLOCK_BYTES;
             add_block(&sums, w + tile * tileBytes + offset, x + b * BLOCK_INTS);
-            add_block(&other_sums, w + other * tileBytes + offset, x + b * BLOCK_INTS);
+            if (two) add_block(&other_sums, w + other * tileBytes + offset, x + b * BLOCK_INTS);
         }
         put_tile(&sums, factors + tile * TILE_ROWS * 2, rows - tile * TILE_ROWS,
                  y + tile * TILE_ROWS, add);
-        put_tile(&other_sums, factors + other * TILE_ROWS * 2, rows - other * TILE_ROWS,
-                 y + other * TILE_ROWS, add);
+        if (two)
+            put_tile(&other_sums, factors + other * TILE_ROWS * 2, rows - other * TILE_ROWS,
+                     y + other * TILE_ROWS, add);
     }
-    if ((end - begin) % 2 == 0) return;
-    TileSums sums = {0};
-    for (int b = 0; b < blocks; ++b)
-        add_block(&sums, w + (end - 1) * tileBytes + (size_t)b * BLOCK_BYTES, x + b * BLOCK_INTS);
-    put_tile(&sums, factors + (end - 1) * TILE_ROWS * 2, rows - (end - 1) * TILE_ROWS,
-             y + (end - 1) * TILE_ROWS, add);
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matvec(
     __global const uchar* w0, __global const uchar* w1, __global const uchar* w2, int rows0, int rows1,
     int rows2, __global float* y0, __global float* y1, __global float* y2, int first0, int first1,
     int first2, int accumulate, int columns, __global const int* x) {
-    const int end0 = tiles_in(rows0);
-    const int end1 = end0 + tiles_in(rows1);
-    const long tiles = end1 + tiles_in(rows2);
-    const int begin = (int)(tiles * (long)get_group_id(0) / (long)get_num_groups(0));
-    const int end = (int)(tiles * (long)(get_group_id(0) + 1) / (long)get_num_groups(0));
+    const int end0 = steps_in(rows0);
+    const int end1 = end0 + steps_in(rows1);
+    const long steps = end1 + steps_in(rows2);
+    const int begin = (int)(steps * (long)get_group_id(0) / (long)get_num_groups(0));
+    const int end = (int)(steps * (long)(get_group_id(0) + 1) / (long)get_num_groups(0));
     if (begin < end0)
-        tiles_of(w0, x, columns, rows0, begin, min(end, end0), y0 + first0, accumulate & 1);
+        steps_of(w0, x, columns, rows0, begin, min(end, end0), y0 + first0, accumulate & 1);
     if (begin < end1 && end > end0)
-        tiles_of(w1, x, columns, rows1, max(begin, end0) - end0, min(end, end1) - end0, y1 + first1,
+        steps_of(w1, x, columns, rows1, max(begin, end0) - end0, min(end, end1) - end0, y1 + first1,
                  accumulate & 2);
     if (end > end1)
-        tiles_of(w2, x, columns, rows2, max(begin, end1) - end1, end - end1, y2 + first2,
+        steps_of(w2, x, columns, rows2, max(begin, end1) - end1, end - end1, y2 + first2,
                  accumulate & 4);
 }

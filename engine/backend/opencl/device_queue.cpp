@@ -34,11 +34,10 @@ double millisecondsOf(const cl::Event& event) {
     return end > start ? static_cast<double>(end - start) / 1e6 : 0;
 }
 
-// Memory of our own for the host's processor: the operating system gives it zeroed and only as it is used
-// (in small pages, so that a short text touches little of the KV cache). Filling it would cost the start
-// some milliseconds a buffer. Throws cl::Error.
-cl::Buffer hostBuffer(const cl::Context& context, std::int64_t sizeBytes) {
-    auto memory = HostMemory::allocate(sizeBytes, false, "a device");
+// Memory of our own for the host's processor: the operating system gives it zeroed and only as it is
+// used. Filling it would cost the start some milliseconds a buffer. Throws cl::Error.
+cl::Buffer hostBuffer(const cl::Context& context, std::int64_t sizeBytes, bool hugePages) {
+    auto memory = HostMemory::allocate(sizeBytes, hugePages, "a device");
     if (!memory.ok()) throw cl::Error(CL_OUT_OF_HOST_MEMORY, "HostMemory");
     using Owner = std::shared_ptr<HostMemory>;
     auto owner = std::make_unique<Owner>(std::move(memory).value());
@@ -103,8 +102,10 @@ Result<cl::Buffer> DeviceQueue::allocate(std::int64_t sizeBytes, bool zeroed,
     if (sizeBytes > m_largestAllocation)
         return errorOf(CL_INVALID_BUFFER_SIZE, doing, m_text, true);
     try {
-        if (zeroed && m_info.isHostProcessor && m_form == KernelForm::Cpu)
-            return hostBuffer(m_context, sizeBytes);
+        // What is zeroed gets small pages, so that a short text touches little of the KV cache; weights,
+        // all of which are read for each token, come faster from huge ones.
+        if (m_info.isHostProcessor && m_form == KernelForm::Cpu)
+            return hostBuffer(m_context, sizeBytes, !zeroed);
         cl::Buffer buffer(m_context, CL_MEM_READ_WRITE, static_cast<std::size_t>(sizeBytes));
         if (zeroed) {
             m_queue.enqueueFillBuffer(buffer, cl_uint{0}, 0, static_cast<std::size_t>(sizeBytes));

@@ -17,8 +17,9 @@ std::int64_t itemsOf(const MatvecPlan& plan, const PlanLimits& limits) {
 }  // namespace
 
 std::vector<MatvecPlan> matvecPlans(const PlanLimits& limits) {
-    // More groups than one a unit, so that one that is held up does not hold up all.
-    if (limits.form == KernelForm::Cpu) return {{.groups = 8}, {.groups = 2}, {.groups = 32}};
+    // Neighbouring groups go on along the same streams, and a core that was held up leaves the last ones
+    // to the others.
+    if (limits.form == KernelForm::Cpu) return {{.groups = 128}, {.groups = 32}, {.groups = 8}};
     std::vector<MatvecPlan> plans;
     if (limits.tileRows > 1)
         plans = {{4, 1}, {2, 1}, {8, 1}};

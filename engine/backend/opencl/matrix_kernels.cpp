@@ -62,8 +62,11 @@ const WeightFormat& formatOf(const Segment& segment) {
 
 Grid matvecGrid(const DeviceQueue& queue, const WeightKernels& kernels, std::int64_t tiles) {
     const MatvecPlan& plan = kernels.matvecPlan;
-    if (queue.form() == KernelForm::Cpu)
-        return {range(std::min(tiles, queue.computeUnits() * plan.groups)), range(1)};
+    if (queue.form() == KernelForm::Cpu) {
+        const std::int64_t bands = kernels.limits.tileRows > 1 ? 2 : 4;  // a step is a row of each
+        const std::int64_t steps = (tiles + bands - 1) / bands;
+        return {range(std::min(steps, queue.computeUnits() * plan.groups)), range(1)};
+    }
     const std::int64_t tilesOfGroup = plan.groups * plan.rows;
     const std::int64_t groups = (tiles + tilesOfGroup - 1) / tilesOfGroup;
     const std::int64_t items = plan.groups * kernels.limits.team;
