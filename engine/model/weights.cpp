@@ -76,13 +76,13 @@ private:
     LoadProgress m_counted;
 };
 
-// One layer stands for all: their shapes are the same.
 Result<void> tune(Backend& backend, const StageWeights& stage, std::stop_token stop) {
-    if (stage.layers.empty()) return {};
-    const LayerWeights& layer = stage.layers.front();
-    const Matrix* const matrices[] = {layer.wq.get(), layer.wk.get(), layer.wv.get(),
-                                      layer.wo.get(), layer.w1.get(), layer.w3.get(),
-                                      layer.w2.get()};
+    std::vector<const Matrix*> matrices;
+    for (const LayerWeights& layer : stage.layers)
+        for (const auto* matrix :
+             {&layer.wq, &layer.wk, &layer.wv, &layer.wo, &layer.w1, &layer.w3, &layer.w2})
+            matrices.push_back(matrix->get());
+    if (matrices.empty()) return {};
     return backend.tune(matrices, std::move(stop));
 }
 

@@ -19,7 +19,7 @@ std::int64_t itemsOf(const MatvecPlan& plan, const PlanLimits& limits) {
 std::vector<MatvecPlan> matvecPlans(const PlanLimits& limits) {
     // Neighbouring groups go on along the same streams, and a core that was held up leaves the last ones
     // to the others.
-    if (limits.form == KernelForm::Cpu) return {{.groups = 128}, {.groups = 32}, {.groups = 8}};
+    if (limits.form == KernelForm::Cpu) return {{.groups = 128}};
     std::vector<MatvecPlan> plans;
     if (limits.tileRows > 1)
         plans = {{4, 1}, {2, 1}, {8, 1}};
@@ -36,7 +36,7 @@ std::vector<MatmulPlan> matmulPlans(const PlanLimits& limits) {
     if (limits.form == KernelForm::Cpu) {
         // With two vectors of rows 6 positions take 12 sums, 2 weights and 1 activation of 16
         // registers; processors with vectors of 16 floats have 32.
-        if (limits.tileRows > 1) return {{.tokens = 4}, {.tokens = 3}, {.tokens = 2}};
+        if (limits.tileRows > 1) return {{.tokens = 3}, {.tokens = 4}, {.tokens = 2}};
         if (limits.lanes == 16) return {{.tokens = 6}, {.tokens = 12}};
         return {{.tokens = 6}};
     }

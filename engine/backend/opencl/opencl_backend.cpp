@@ -33,6 +33,21 @@ KernelForm formFor(const cl::Device& device, FormChoice choice) {
     return cpu ? KernelForm::Cpu : KernelForm::Gpu;
 }
 
+// Of the matrices that `kernels` are for, those of the largest shape.
+std::vector<const ClMatrix*> largestOf(std::span<const Matrix* const> matrices,
+                                       const WeightKernels& kernels) {
+    std::vector<const ClMatrix*> largest;
+    for (const Matrix* entry : matrices) {
+        const auto* matrix = static_cast<const ClMatrix*>(entry);
+        if (&matrix->kernels() != &kernels) continue;
+        if (!largest.empty() && matrix->sizeBytes() > largest.front()->sizeBytes()) largest.clear();
+        if (largest.empty() || (matrix->rows() == largest.front()->rows() &&
+                                matrix->columns() == largest.front()->columns()))
+            largest.push_back(matrix);
+    }
+    return largest;
+}
+
 class OpenClBackend final : public Backend {
 public:
     // Throws cl::Error.
@@ -154,17 +169,12 @@ public:
         m_tuning.clear();
         if (m_options.plan) return {};
         for (const auto& kernels : m_weightKernels) {
-            const ClMatrix* largest = nullptr;
-            for (const Matrix* entry : matrices) {
-                const auto* matrix = static_cast<const ClMatrix*>(entry);
-                if (&matrix->kernels() == kernels.get() &&
-                    (largest == nullptr || matrix->sizeBytes() > largest->sizeBytes()))
-                    largest = matrix;
-            }
-            if (largest == nullptr || largest->rows() * largest->columns() < m_options.tunedWeights)
+            const auto alike = largestOf(matrices, *kernels);
+            if (alike.empty() ||
+                alike.front()->rows() * alike.front()->columns() < m_options.tunedWeights)
                 continue;
             QLLAMA_TRY(std::string outcome,
-                       opencl::tune(m_queue, m_rounding.get(), *kernels, *largest, stop));
+                       opencl::tune(m_queue, m_rounding.get(), *kernels, alike, stop));
             m_tuning.push_back(std::move(outcome));
         }
         return {};

@@ -18,7 +18,8 @@ constexpr std::chrono::milliseconds kCompilingAtMost{1000};  // for each of the 
 constexpr std::chrono::milliseconds kMeasuringAtMost{250};
 constexpr int kRounds = 7;
 constexpr double kRunMs = 6;  // that one product shall take, on slow devices with fewer rows
-constexpr double kWorthwhile = 0.97;  // of the usual plan's time: less is within the noise
+constexpr std::int64_t kTimesTheCache = 4;  // what is read before anything is read again
+constexpr double kWorthwhile = 0.97;        // of the usual plan's time: less is within the noise
 constexpr std::int64_t kPromptPositions = 128;
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
@@ -37,42 +38,66 @@ std::vector<MatmulPlan> plansFor(const PlanLimits& limits, const MatmulPlan&) {
     return matmulPlans(limits);
 }
 
-// Runs products with the first rows of a matrix that lies on the device.
+// Runs products with the first rows of matrices that lie on the device, all of one shape.
 class Stopwatch {
 public:
-    Stopwatch(DeviceQueue& queue, ActivationRounding* rounding, const ClMatrix& matrix)
-        : m_queue(queue), m_rounding(rounding), m_matrix(matrix) {}
+    Stopwatch(DeviceQueue& queue, ActivationRounding* rounding,
+              std::span<const ClMatrix* const> matrices)
+        : m_queue(queue), m_rounding(rounding), m_matrices(matrices) {}
 
     Result<void> prepare() {
         const std::string what = "measuring kernels";
-        const std::int64_t columns = m_matrix.columns();
+        const std::int64_t columns = m_matrices.front()->columns();
         QLLAMA_TRY(m_in, m_queue.allocate(kPromptPositions * columns * 4, true, what));
         QLLAMA_TRY(auto out, m_queue.allocate(kPromptPositions * rows() * 4, true, what));
         m_out.emplace(std::move(out));
         return {};
     }
 
-    [[nodiscard]] std::int64_t rows() const { return m_matrix.pieces().front().rows; }
+    // Of the product to measure; to be called before run().
+    void size(WeightKernels& kernels, std::int64_t n) {
+        m_rows = rowsFor(kernels, n);
+        m_count = 1;
+        if (n > 1 || m_rows < rows()) return;
+        // One position reads each weight once: what still lay in a cache would say little about memory.
+        const std::int64_t wanted = kTimesTheCache * m_queue.cacheBytes();
+        const std::int64_t each = m_matrices.front()->bytesOf(m_rows);
+        m_count = std::clamp<std::int64_t>((wanted + each - 1) / each, 1,
+                                           static_cast<std::int64_t>(m_matrices.size()));
+    }
 
     // kNever where it fails.
-    double run(WeightKernels& kernels, std::int64_t rows, std::int64_t n) {
+    double run(WeightKernels& kernels, std::int64_t n) {
+        const double ms = m_queue.time([&] {
+            for (std::int64_t i = 0; i < m_count; ++i)
+                multiplyBy(*m_matrices[static_cast<std::size_t>(i)], kernels, m_rows, n);
+        });
+        return m_queue.takeFailure().ok() && ms > 0 ? ms : kNever;
+    }
+
+private:
+    [[nodiscard]] std::int64_t rows() const { return m_matrices.front()->pieces().front().rows; }
+
+    void multiplyBy(const ClMatrix& matrix, WeightKernels& kernels, std::int64_t rows,
+                    std::int64_t n) {
         const WeightFormat& format = *kernels.format;
         const ClMatrix part({.rows = rows,
-                             .columns = m_matrix.columns(),
+                             .columns = matrix.columns(),
                              .tileRows = format.tileRows,
-                             .tileBytes = format.tileBytes(m_matrix.columns())},
-                            &kernels, {{m_matrix.pieces().front().memory, 0, rows}}, nullptr);
+                             .tileBytes = format.tileBytes(matrix.columns())},
+                            &kernels, {{matrix.pieces().front().memory, 0, rows}}, nullptr);
         const MatmulTask tasks[] = {{&part, &*m_out}};
-        const double ms = m_queue.time([&] { multiply(m_queue, m_rounding, tasks, m_in, n); });
-        return m_queue.takeFailure().ok() && ms > 0 ? ms : kNever;
+        multiply(m_queue, m_rounding, tasks, m_in, n);
     }
 
     // How many rows keep the device busy for about kRunMs.
     std::int64_t rowsFor(WeightKernels& kernels, std::int64_t n) {
         constexpr std::int64_t kStep = 64;
         std::int64_t count = std::min(rows(), n == 1 ? 16 * kStep : 2 * kStep);
-        run(kernels, count, n);  // the first run may compile, or bring pages into memory
-        const double ms = run(kernels, count, n);
+        m_rows = count;
+        m_count = 1;
+        run(kernels, n);  // the first run may compile, or bring pages into memory
+        const double ms = run(kernels, n);
         if (ms == kNever) return count;
         const double wanted = static_cast<double>(count) * kRunMs / ms;
         if (wanted >= static_cast<double>(rows())) return rows();
@@ -80,10 +105,11 @@ public:
                           std::min(rows(), kStep), rows());
     }
 
-private:
     DeviceQueue& m_queue;
     ActivationRounding* m_rounding;
-    const ClMatrix& m_matrix;
+    std::span<const ClMatrix* const> m_matrices;
+    std::int64_t m_rows = 0;
+    std::int64_t m_count = 1;  // matrices of a run
     cl::Buffer m_in;
     std::optional<ClBuffer> m_out;
 };
@@ -117,12 +143,12 @@ template <typename Plan>
 Result<void> measure(Stopwatch& stopwatch, std::vector<Trial<Plan>>& trials, std::int64_t n,
                      const std::stop_token& stop) {
     const auto deadline = Clock::now() + kMeasuringAtMost;
-    const std::int64_t rows = stopwatch.rowsFor(trials.front().kernels, n);
+    stopwatch.size(trials.front().kernels, n);
     for (int round = 0; round < kRounds; ++round)
         for (Trial<Plan>& trial : trials) {
             if (stop.stop_requested()) return cancelledError();
             if (Clock::now() > deadline) return {};
-            trial.ms = std::min(trial.ms, stopwatch.run(trial.kernels, rows, n));
+            trial.ms = std::min(trial.ms, stopwatch.run(trial.kernels, n));
         }
     return {};
 }
@@ -199,10 +225,11 @@ std::string plansText(const DeviceQueue& queue, const WeightKernels& kernels,
 }
 
 Result<std::string> measureBoth(DeviceQueue& queue, ActivationRounding* rounding,
-                                WeightKernels& kernels, const ClMatrix& matrix,
+                                WeightKernels& kernels, std::span<const ClMatrix* const> alike,
                                 const std::optional<CacheFile>& file, const std::stop_token& stop) {
     const auto start = Clock::now();
-    Stopwatch stopwatch(queue, rounding, matrix);
+    const ClMatrix& matrix = *alike.front();
+    Stopwatch stopwatch(queue, rounding, alike);
     if (const auto ready = stopwatch.prepare(); !ready.ok())
         return plansText(queue, kernels, matrix) + ", without measuring: " + ready.error().message;
     QLLAMA_TRY(const auto matvec, bestPlan(queue, kernels, kernels.matvecPlan, 1, stopwatch, stop));
@@ -222,7 +249,10 @@ Result<std::string> measureBoth(DeviceQueue& queue, ActivationRounding* rounding
 }  // namespace
 
 Result<std::string> tune(DeviceQueue& queue, ActivationRounding* rounding, WeightKernels& kernels,
-                         const ClMatrix& matrix, const std::stop_token& stop) {
+                         std::span<const ClMatrix* const> alike, const std::stop_token& stop) {
+    const ClMatrix& matrix = *alike.front();
+    if (matvecPlans(kernels.limits).size() == 1 && matmulPlans(kernels.limits).size() == 1)
+        return plansText(queue, kernels, matrix) + ", the only plans of this form.";
     std::optional<CacheFile> file;
     try {
         file = fileFor(queue, kernels, matrix);
@@ -232,7 +262,7 @@ Result<std::string> tune(DeviceQueue& queue, ActivationRounding* rounding, Weigh
     const auto content = file ? readCacheFile(*file) : std::nullopt;
     if (content && useRemembered(queue, *content, kernels))
         return plansText(queue, kernels, matrix) + ", as measured at an earlier start.";
-    return measureBoth(queue, rounding, kernels, matrix, file, stop);
+    return measureBoth(queue, rounding, kernels, alike, file, stop);
 }
 
 }  // namespace qllama::opencl

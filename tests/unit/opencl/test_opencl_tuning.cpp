@@ -21,6 +21,8 @@ namespace {
 constexpr std::int64_t kRows = 130;
 constexpr std::int64_t kColumns = 530;
 
+constexpr Precision kTuned = Precision::Q8;  // several plans, in each form
+
 CatalogTensor someWeights() {
     return tensorOf("w", {kRows, kColumns}, DType::F16, randomValues(kRows * kColumns, 11, 1.0F));
 }
@@ -72,8 +74,7 @@ struct Tuned {
 Tuned tuned(const std::stop_token& stop = {}, std::int64_t tunedWeights = 1) {
     Tuned result;
     result.backend = open({.tunedWeights = tunedWeights});
-    result.matrix =
-        std::move(result.backend->loadMatrix(someWeights(), Precision::Source, {})).value();
+    result.matrix = std::move(result.backend->loadMatrix(someWeights(), kTuned, {})).value();
     const Matrix* const matrices[] = {result.matrix.get()};
     result.outcome = result.backend->tune(matrices, stop);
     return result;
@@ -147,7 +148,7 @@ void TestOpenClTuning::outcomeIsRemembered() {
     QVERIFY(first.outcome.ok());
     QVERIFY2(first.text().find("measured in") != std::string::npos, first.text().c_str());
     QVERIFY(first.text().find("opencl:0") != std::string::npos);
-    QVERIFY(first.text().find("f16 weights of 130 x 530") != std::string::npos);
+    QVERIFY(first.text().find("q8 weights of 130 x 530") != std::string::npos);
     QCOMPARE(tuningFiles().size(), std::size_t{1});
     const Tuned second = tuned();
     QVERIFY2(second.text().find("earlier") != std::string::npos, second.text().c_str());
@@ -155,8 +156,7 @@ void TestOpenClTuning::outcomeIsRemembered() {
         return text.substr(0, text.find_first_of(";", text.find("several")));
     };
     QVERIFY2(second.text().starts_with(plansOf(first.text())), second.text().c_str());
-    QVERIFY(products(*first.backend, Precision::Source) ==
-            products(*open({.plan = 0}), Precision::Source));
+    QVERIFY(products(*first.backend, kTuned) == products(*open({.plan = 0}), kTuned));
 }
 
 void TestOpenClTuning::damagedOutcomeIsMeasuredAgain() {
@@ -192,8 +192,7 @@ void TestOpenClTuning::stopWhileMeasuringIsCancelled() {
         forgetOutcomes();
         std::stop_source stop;
         const auto backend = open({.tunedWeights = 1});
-        const auto matrix =
-            std::move(backend->loadMatrix(someWeights(), Precision::Source, {})).value();
+        const auto matrix = std::move(backend->loadMatrix(someWeights(), kTuned, {})).value();
         const Matrix* const matrices[] = {matrix.get()};
         int seen = 0;
         opencl::setFaultHook([&](FaultPoint point, const std::string&, std::int64_t) {
@@ -206,19 +205,17 @@ void TestOpenClTuning::stopWhileMeasuringIsCancelled() {
         QCOMPARE(outcome.error().code, ErrorCode::Cancelled);
         QVERIFY(tuningFiles().empty());
         // And the device is as good as before.
-        QVERIFY(products(*backend, Precision::Source) ==
-                products(*open({.plan = 0}), Precision::Source));
+        QVERIFY(products(*backend, kTuned) == products(*open({.plan = 0}), kTuned));
     }
 }
 
 void TestOpenClTuning::failureWhileMeasuringIsNone() {
-    const auto expected = products(*open({.plan = 0}), Precision::Source);
+    const auto expected = products(*open({.plan = 0}), kTuned);
     for (const FaultPoint point : {FaultPoint::Allocation, FaultPoint::Enqueue})
         for (int failAt : {0, 1, 2, 3, 5, 8, 13, 21, 34}) {
             forgetOutcomes();
             const auto backend = open({.tunedWeights = 1});
-            const auto matrix =
-                std::move(backend->loadMatrix(someWeights(), Precision::Source, {})).value();
+            const auto matrix = std::move(backend->loadMatrix(someWeights(), kTuned, {})).value();
             const Matrix* const matrices[] = {matrix.get()};
             int seen = 0;
             opencl::setFaultHook([&](FaultPoint at, const std::string&, std::int64_t) {
@@ -228,7 +225,7 @@ void TestOpenClTuning::failureWhileMeasuringIsNone() {
             opencl::setFaultHook({});
             QVERIFY2(outcome.ok(), outcome.ok() ? "" : outcome.error().text().c_str());
             QCOMPARE(backend->tuning().size(), std::size_t{1});
-            QVERIFY(products(*backend, Precision::Source) == expected);
+            QVERIFY(products(*backend, kTuned) == expected);
         }
 }
 
