@@ -177,6 +177,8 @@ private:
             evaluated = m_model.transformer->forward(m_history, {}, m_stop);
             remember();
         }
+        // Also in answer to the question whether it may be left.
+        if (!evaluated.ok() && m_stop.stop_requested()) return cancelledError();
         return evaluated;
     }
 

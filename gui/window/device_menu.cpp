@@ -50,15 +50,14 @@ void DeviceMenu::showSearch() {
 }
 
 void DeviceMenu::setFailureChoice(DeviceFailureChoice choice) {
-    if (choice == m_failureChoice) return;
-    m_failureChoice = choice;
-    *m_goesOn = choice == DeviceFailureChoice::GoOn;
+    if (choice == failureChoice()) return;
+    *m_failureChoice = choice;
     rebuild();
 }
 
 void DeviceMenu::save(QSettings& settings) const {
     for (const auto& [choice, key] : kFailureKeys)
-        if (choice == m_failureChoice)
+        if (choice == failureChoice())
             settings.setValue(QStringLiteral("load/whenDeviceFails"), QLatin1String(key));
 }
 
@@ -161,7 +160,7 @@ void DeviceMenu::addFailureMenu() {
         QAction* action = menu->addAction(text);
         action->setObjectName(QLatin1String(name));
         action->setCheckable(true);
-        action->setChecked(choice == m_failureChoice);
+        action->setChecked(choice == failureChoice());
         group->addAction(action);
         // Queued: the menu is built anew, and this action with it.
         connect(

@@ -25,10 +25,11 @@ public:
     [[nodiscard]] const DeviceList& devices() const { return m_devices; }
     void showSearch();  // until setDevices()
     void setFailureChoice(DeviceFailureChoice choice);
-    [[nodiscard]] DeviceFailureChoice failureChoice() const { return m_failureChoice; }
-    // Whether it is GoOn, for other threads and at any later time.
-    [[nodiscard]] std::shared_ptr<const std::atomic<bool>> goesOnWithoutDevice() const {
-        return m_goesOn;
+    [[nodiscard]] DeviceFailureChoice failureChoice() const { return *m_failureChoice; }
+    // For other threads and at any later time.
+    [[nodiscard]] std::shared_ptr<const std::atomic<DeviceFailureChoice>> sharedFailureChoice()
+        const {
+        return m_failureChoice;
     }
 
     // The choice for failures; the device is part of the load request.
@@ -71,8 +72,8 @@ private:
     bool m_isElsewhere = false;
     bool m_answersSearch = false;  // the user asked for the search that runs
     QString m_current = QStringLiteral("cpu");
-    DeviceFailureChoice m_failureChoice = DeviceFailureChoice::Ask;
-    std::shared_ptr<std::atomic<bool>> m_goesOn = std::make_shared<std::atomic<bool>>(false);
+    std::shared_ptr<std::atomic<DeviceFailureChoice>> m_failureChoice =
+        std::make_shared<std::atomic<DeviceFailureChoice>>(DeviceFailureChoice::Ask);
     QActionGroup* m_group;
 };
 

@@ -68,6 +68,14 @@ void EngineController::unload() {
     announceState();
 }
 
+std::function<bool(const Error&)> EngineController::deviceQuestion() const {
+    return [worker = m_worker](const Error& failure) { return worker->askAboutDevice(failure); };
+}
+
+void EngineController::answerAboutDevice(bool goesOn) {
+    m_worker->answerAboutDevice(goesOn);
+}
+
 void EngineController::measureBandwidth() {
     m_measurement.request_stop();
     m_measurement = {};
@@ -125,6 +133,10 @@ void EngineController::forwardWhileRunning() {
         if (m_load && m_load->id == id) emit planMade(id, plan);
     });
     const auto runs = [this](quint64 id) { return m_generation && m_generation->id == id; };
+    connect(m_worker, &EngineWorker::deviceFailed, this,
+            [this, runs](quint64 id, const Error& error) {
+                if (runs(id)) emit deviceFailed(id, error);
+            });
     connect(m_worker, &EngineWorker::promptStarted, this,
             [this, runs](quint64 id, qint64 tokenCount, quint64 seed) {
                 if (runs(id)) emit promptStarted(id, tokenCount, seed);

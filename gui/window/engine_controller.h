@@ -4,6 +4,7 @@
 
 #include <QObject>
 #include <QThread>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -36,6 +37,11 @@ public:
     void stop();
     void unload();
 
+    // For LoadRequest::mayLeaveDevice, to ask the user: in the middle of a text it emits deviceFailed()
+    // and waits; while loading it says no. To be called by the engine alone.
+    [[nodiscard]] std::function<bool(const Error&)> deviceQuestion() const;
+    void answerAboutDevice(bool goesOn);
+
     // Of the host's memory. Whatever is asked for meanwhile goes first: the measurement is then
     // cancelled.
     void measureBandwidth();
@@ -51,6 +57,8 @@ signals:
     void loadFailed(quint64 id, const qllama::Error& error);
 
     void generationStarted(quint64 id, const qllama::GenerationRequest& request);
+    // The engine waits for answerAboutDevice(), or to be stopped.
+    void deviceFailed(quint64 id, const qllama::Error& error);
     void modelMoved(quint64 id, const qllama::ModelInfo& info);  // model() is the new one
     void promptStarted(quint64 id, qint64 tokenCount, quint64 seed);
     void promptProgress(quint64 id, qint64 doneTokens, qint64 totalTokens);

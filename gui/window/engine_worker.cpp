@@ -1,5 +1,6 @@
 #include "gui/window/engine_worker.h"
 
+#include <QThread>
 #include <chrono>
 #include <exception>
 #include <new>
@@ -108,13 +109,34 @@ void EngineWorker::load(const LoadRequest& request, std::stop_token stop) {
 
 void EngineWorker::generate(const GenerationRequest& request, std::stop_token stop) {
     SignalSink sink(*this, request.id);
+    m_generation = request.id;
+    m_generationStop = stop;
     const auto result =
         guarded<GenerationResult>([&] { return m_engine->generate(request, sink, stop); });
     sink.flush();
+    m_generation = 0;
+    m_generationStop = {};
     if (result.ok())
         emit generationFinished(request.id, result.value());
     else
         emit generationFailed(request.id, result.error());
+}
+
+bool EngineWorker::askAboutDevice(const Error& failure) {
+    if (QThread::currentThread() != thread() || m_generation == 0) return false;
+    std::unique_lock lock(m_answerMutex);
+    m_answer.reset();
+    emit deviceFailed(m_generation, failure);
+    m_answered.wait(lock, m_generationStop, [this] { return m_answer.has_value(); });
+    return m_answer.value_or(false);
+}
+
+void EngineWorker::answerAboutDevice(bool goesOn) {
+    {
+        const std::lock_guard lock(m_answerMutex);
+        m_answer = goesOn;
+    }
+    m_answered.notify_all();
 }
 
 void EngineWorker::unload() {

@@ -3,7 +3,10 @@
 
 #include <QList>
 #include <QObject>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <stop_token>
 
 #include "gui/window/text_engine.h"
@@ -20,6 +23,12 @@ class EngineWorker : public QObject {
 
 public:
     explicit EngineWorker(std::unique_ptr<TextEngine> engine);
+
+    // For the engine, from within generate(): tells of the failure and waits until it is answered or the
+    // generation is stopped. Whether the engine may go on without the device; false anywhere else.
+    bool askAboutDevice(const Error& failure);
+    // From any thread. No effect while nobody waits.
+    void answerAboutDevice(bool goesOn);
 
 public slots:
     void load(const qllama::LoadRequest& request, std::stop_token stop);
@@ -38,6 +47,8 @@ signals:
 
     // While it generates: see GenerationSink::modelMoved().
     void modelMoved(quint64 id, const qllama::ModelInfo& info);
+    // The engine waits for answerAboutDevice().
+    void deviceFailed(quint64 id, const qllama::Error& error);
     void promptStarted(quint64 id, qint64 tokenCount, quint64 seed);
     void promptProgress(quint64 id, qint64 doneTokens, qint64 totalTokens);
     void promptDone(quint64 id, const qllama::PromptStatistics& statistics);
@@ -52,6 +63,11 @@ signals:
 
 private:
     std::unique_ptr<TextEngine> m_engine;
+    quint64 m_generation = 0;  // that runs, else 0
+    std::stop_token m_generationStop;
+    std::mutex m_answerMutex;
+    std::condition_variable_any m_answered;
+    std::optional<bool> m_answer;
 };
 
 }  // namespace qllama

@@ -82,6 +82,8 @@ void LoadPresenter::connectEngine() {
         m_asked.erase(id);
         if (id == m_running.id) showFailure(error);
     });
+    connect(&engine, &EngineController::deviceFailed, this,
+            [this](quint64, const Error& error) { askToGoOn(error); });
     connect(&engine, &EngineController::modelMoved, this,
             [this](quint64, const ModelInfo& info) { showMoved(info); });
     connect(&engine, &EngineController::stateChanged, this, &LoadPresenter::updateModel);
@@ -152,8 +154,10 @@ LoadRequest LoadPresenter::request() const {
     request.weightCacheFolder = m_parts.weightCacheFolder;
     m_parts.panel.writeTo(request);
     // Asked when it fails, which may be long after another choice was made.
-    request.mayLeaveDevice = [goesOn = m_parts.devices.goesOnWithoutDevice()](const Error&) {
-        return goesOn->load();
+    request.mayLeaveDevice = [choice = m_parts.devices.sharedFailureChoice(),
+                              ask = m_parts.engine.deviceQuestion()](const Error& failure) {
+        return *choice == DeviceFailureChoice::Ask ? ask(failure)
+                                                   : *choice == DeviceFailureChoice::GoOn;
     };
     return request;
 }
@@ -318,7 +322,29 @@ void LoadPresenter::offerOtherDevice(const Error& error) {
     m_parts.messages.showMessage(message);
 }
 
+// In the middle of a text, which waits for the answer.
+void LoadPresenter::askToGoOn(const Error& error) {
+    Message message;
+    message.kind = Message::Kind::Warning;
+    message.text = tr("%1 The text can go on without it: the CPU takes its layers.")
+                       .arg(m_parts.devices.withNames(error.message));
+    message.details = toQString(error.where);
+    message.actionText = tr("Go On Without It");
+    message.action = [this] {
+        m_asks = false;
+        m_parts.activity.showActivity(tr("Moving layers to the CPU"), -1);
+        m_parts.engine.answerAboutDevice(true);
+    };
+    message.unanswered = [this] {
+        m_asks = false;
+        m_parts.engine.answerAboutDevice(false);
+    };
+    m_parts.messages.showMessage(message);
+    m_asks = true;
+}
+
 void LoadPresenter::showMoved(const ModelInfo& info) {
+    m_parts.activity.finish();
     if (info.notes.empty()) return;
     m_parts.messages.showMessage({.kind = Message::Kind::Warning,
                                   .text = m_parts.devices.withNames(info.notes.back()),
@@ -328,6 +354,9 @@ void LoadPresenter::showMoved(const ModelInfo& info) {
 }
 
 void LoadPresenter::updateModel() {
+    // The text was stopped instead.
+    if (m_asks && m_parts.engine.state() != EngineController::State::Generating)
+        m_parts.messages.dismiss();
     const auto& model = m_parts.engine.model();
     if (!model) m_loaded.reset();
     m_parts.picker.setModelName(model ? toQString(model->name) : QString());

@@ -79,6 +79,7 @@ private:
     [[nodiscard]] bool stillOnCpu() const;
     void offerCpu(Message& message, const CheckpointLocation& location);
     void offerDivision(Message& message);
+    void askToGoOn(const Error& error);
     void showMoved(const ModelInfo& info);
     void updateModel();
 
@@ -88,6 +89,7 @@ private:
     LoadRequest m_running;                   // asked for last
     std::map<quint64, LoadRequest> m_asked;  // by their ids, until their final signals
     std::optional<LoadRequest> m_loaded;     // the model in use came from this
+    bool m_asks = false;                     // askToGoOn() is not answered yet
 };
 
 }  // namespace qllama

@@ -8,6 +8,7 @@
 #include <QPushButton>
 #include <QToolButton>
 #include <QVBoxLayout>
+#include <utility>
 
 #include "gui/window/symbolic_icon.h"
 #include "gui/window/theme.h"
@@ -100,7 +101,8 @@ void MessageBar::setupLayout() {
 }
 
 void MessageBar::showMessage(const Message& message) {
-    m_message = message;
+    const Message before = std::exchange(m_message, message);
+    if (before.unanswered) before.unanswered();
     const int iconSize = fontMetrics().height() + 2;
     m_icon->setPixmap(
         symbolicIcon(iconName(message.kind)).pixmap(QSize(iconSize, iconSize), devicePixelRatio()));
@@ -124,12 +126,14 @@ QString MessageBar::text() const {
 }
 
 void MessageBar::dismiss() {
-    m_message = {};
+    const Message before = std::exchange(m_message, {});
     hide();
+    if (before.unanswered) before.unanswered();
 }
 
 void MessageBar::runAction() {
     const auto action = m_message.action;
+    m_message.unanswered = {};
     if (!m_message.actionAsks) dismiss();
     if (action) action();
 }

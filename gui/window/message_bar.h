@@ -20,6 +20,8 @@ struct Message {
     std::function<void()> action;
     bool actionAsks =
         false;  // first asks the user for more: the message stays until he has answered
+    std::function<void()> unanswered =
+        {};  // it went without its action: closed, or for another message
 };
 
 // Never modal and never takes the focus; a new message replaces the old one.

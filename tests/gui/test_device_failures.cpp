@@ -147,6 +147,46 @@ private slots:
                  DeviceFailureChoice::GoOn);
     }
 
+    void aTextWaitsForTheAnswer_data() {
+        QTest::addColumn<QString>("answer");  // what the user clicks
+        QTest::addColumn<bool>("goesOn");
+        QTest::addColumn<QString>("message");  // at the end
+        QTest::newRow("go on") << "messageAction" << true << "";
+        QTest::newRow("closed") << "messageClose" << false << "The device Big card failed.";
+        QTest::newRow("stopped") << "stopButton" << false << "";
+    }
+
+    void aTextWaitsForTheAnswer() {
+        QFETCH(const QString, answer);
+        QFETCH(const bool, goesOn);
+        QFETCH(const QString, message);
+        askInTheMiddle();
+        QTRY_COMPARE(m_window->label("messageText"),
+                     "The device Big card failed. The text can go on without it: the CPU takes its "
+                     "layers.");
+        QCOMPARE(m_window->window->engine().state(), State::Generating);
+        m_window->click(answer.toLatin1().constData());
+        QVERIFY(m_window->becomesIdle());
+        const QString text = m_window->output()->toPlainText();
+        QVERIFY2(text.contains("Once") && text.contains("Once more") == goesOn, qPrintable(text));
+        QTRY_COMPARE(m_window->label("messageText"), message);
+        if (message.isEmpty()) return;
+        QCOMPARE(m_window->find<QAbstractButton>("messageAction")->text(), "Use the CPU");
+    }
+
+    // Another model, or the end of the window, answers as well.
+    void nobodyWaitsForever() {
+        askInTheMiddle();
+        QTRY_VERIFY(m_window->label("messageText").contains("can go on"));
+        m_window->action("Load Again")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->window->engine().state(), State::Ready);
+        QCOMPARE(m_window->label("messageText"), "");
+        m_window->click("generateButton");
+        QTRY_VERIFY(m_window->label("messageText").contains("can go on"));
+        m_window.reset();
+    }
+
     // The choice is still the card; clicking it is how to try it again.
     void aDeviceThatWasLeftIsTriedAgain() {
         m_window->devices = {{named("cpu", "Any"), bigCard()}, {}};
@@ -216,6 +256,27 @@ private slots:
     }
 
 private:
+    // A text whose device fails after its first word, where the user wants to be asked.
+    void askInTheMiddle() {
+        m_window->devices = {{named("cpu", "Any"), bigCard()}, {}};
+        m_window->script->generate = [this](
+                                         auto&&, GenerationSink& sink,
+                                         const std::stop_token& stop) -> Result<GenerationResult> {
+            sink.promptStarted(1, 7);
+            sink.tokenReady(chunkOf("Once"));
+            const Error failure{ErrorCode::Device, "The device opencl:0 failed.", {}};
+            const bool goesOn = m_window->loads.back().mayLeaveDevice(failure);
+            if (stop.stop_requested()) return resultOf(StopReason::Cancelled, "Once");
+            if (!goesOn) return failure;
+            sink.tokenReady(chunkOf(" more"));
+            return GenerationResult{};
+        };
+        WindowStart start = startWith("/models/fable");
+        start.load->device = "opencl:0";
+        m_window->openIdle(start);
+        m_window->click("generateButton");
+    }
+
     std::unique_ptr<ScriptedWindow> m_window;
 };
 
