@@ -20,15 +20,15 @@ QString number(double value, int decimals) {
     return QLocale().toString(value, 'f', decimals);
 }
 
-// Three significant digits or so: 8.27, 82.7, 827.
+// Three significant digits or so, after rounding too: 8.27, 10.0, 82.7, 827.
 QString shortNumber(double value) {
-    return number(value, value < 10 ? 2 : value < 100 ? 1 : 0);
+    return number(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
 }
 
 QString timeText(double ms) {
     if (ms <= 0) return {};
-    return ms < 1000 ? SpeedView::tr("%1 ms").arg(shortNumber(ms))
-                     : SpeedView::tr("%1 s").arg(shortNumber(ms / 1000));
+    return ms < 999.5 ? SpeedView::tr("%1 ms").arg(shortNumber(ms))
+                      : SpeedView::tr("%1 s").arg(shortNumber(ms / 1000));
 }
 
 QString tokenTimesText(double medianMs, double percentile95Ms) {
