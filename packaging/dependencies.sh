@@ -22,6 +22,7 @@ run_packages=(
 )
 
 test_packages=(
+    clang-15                  # warns about OpenCL kernels; comes with PoCL
     clang-format
     imagemagick xauth xdotool xvfb  # a real window, driven and looked at
     libopenblas0-pthread      # the fast BLAS for torch

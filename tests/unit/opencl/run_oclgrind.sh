@@ -2,7 +2,8 @@
 # Runs a program on Oclgrind's simulated device and fails for anything that it has to report: accesses
 # outside of a buffer, races, wrong use of the API. Its check for uninitialised values stays off: in
 # Oclgrind 21.10 it takes everything that vstore_half and clEnqueueFillBuffer wrote for uninitialised,
-# and stops at instructions that the compiler makes of optimised kernels.
+# stops at instructions that the compiler makes of optimised kernels, and finds nothing in unoptimised
+# ones, not even what was left out on purpose. run_clang.sh looks for those.
 #   run_oclgrind.sh PROGRAM
 set -euo pipefail
 command -v oclgrind >/dev/null || { echo "Install oclgrind to run this test." >&2; exit 1; }
