@@ -4,11 +4,7 @@
 //   x          [columns]
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
-// Work: a matrix is four bands of rows, and a step a row of each, TURN vectors of each row in turn: the
-// memory delivers most to a few long streams. One work-group of one item takes an equal share of all
-// steps, so the number of work-groups is the host's choice; a core that is given neighbouring groups, as
-// drivers do, goes on along the same four streams, so that there can be many of them and no core waits
-// long for another at the end. A row's sum is the same, bit for bit, for any number of groups.
+// Work: matvec_steps_cpu.clh, with steps of a row of each of ROWS bands, TURN vectors of each in turn.
 // LANES: floats of a vector, 8 or 16. WEIGHT: 16 half, 17 bfloat16, 32 float.
 // Moves rows * columns weights once; 2 flops a weight.
 
@@ -56,8 +52,12 @@ typedef float Weight;
 #define LOAD_WEIGHTS(p) LOAD(p)
 #endif
 
-#define STREAMS 4
+#ifndef ROWS
+#define ROWS 4
+#endif
 #define TURN 4
+
+typedef float Input;
 
 float total(Vector v) {
     const float4 quarter = SUM4(v);
@@ -79,27 +79,27 @@ void put(__global float* y, float sum, int add) {
     *y = add ? *y + sum : sum;
 }
 
-// STREAMS rows: row, row + step, row + 2 step, ..
+// ROWS rows: row, row + step, row + 2 step, ..
 void far_rows(__global const Weight* w, __global const float* x, int columns, int row, int step,
               __global float* y, int add) {
     __global const Weight* start = w + (size_t)row * columns;
     const size_t stride = (size_t)step * columns;
     const int whole = columns / LANES * LANES;
-    Vector sums[STREAMS];
-    for (int r = 0; r < STREAMS; ++r)
+    Vector sums[ROWS];
+    for (int r = 0; r < ROWS; ++r)
         sums[r] = (Vector)(0.0f);
     int next = 0;
     for (; next + TURN * LANES <= whole; next += TURN * LANES)
 #pragma unroll
-        for (int r = 0; r < STREAMS; ++r)
+        for (int r = 0; r < ROWS; ++r)
 #pragma unroll
             for (int k = next; k < next + TURN * LANES; k += LANES)
                 sums[r] = FMA(LOAD_WEIGHTS(start + r * stride + k), LOAD(x + k), sums[r]);
     for (; next < whole; next += LANES)
 #pragma unroll
-        for (int r = 0; r < STREAMS; ++r)
+        for (int r = 0; r < ROWS; ++r)
             sums[r] = FMA(LOAD_WEIGHTS(start + r * stride + next), LOAD(x + next), sums[r]);
-    for (int r = 0; r < STREAMS; ++r) {
+    for (int r = 0; r < ROWS; ++r) {
         float sum = total(sums[r]);
         for (int k = whole; k < columns; ++k)
             sum += LOAD_WEIGHT(k, start + r * stride) * x[k];
@@ -108,7 +108,7 @@ void far_rows(__global const Weight* w, __global const float* x, int columns, in
 }
 
 int steps_in(int rows) {
-    return (rows + STREAMS - 1) / STREAMS;
+    return (rows + ROWS - 1) / ROWS;
 }
 
 // Steps [begin, end) of one matrix.
@@ -116,7 +116,7 @@ void steps_of(__global const Weight* w, __global const float* x, int columns, in
               int end, __global float* y, int add) {
     const int band = steps_in(rows);
     for (int step = begin; step < end; ++step) {
-        if (step + (STREAMS - 1) * band < rows) {
+        if (step + (ROWS - 1) * band < rows) {
             far_rows(w, x, columns, step, band, y, add);
             continue;
         }
@@ -125,21 +125,4 @@ void steps_of(__global const Weight* w, __global const float* x, int columns, in
     }
 }
 
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matvec(
-    __global const Weight* w0, __global const Weight* w1, __global const Weight* w2, int rows0,
-    int rows1, int rows2, __global float* y0, __global float* y1, __global float* y2, int first0,
-    int first1, int first2, int accumulate, int columns, __global const float* x) {
-    const int end0 = steps_in(rows0);
-    const int end1 = end0 + steps_in(rows1);
-    const long steps = end1 + steps_in(rows2);
-    const int begin = (int)(steps * (long)get_group_id(0) / (long)get_num_groups(0));
-    const int end = (int)(steps * (long)(get_group_id(0) + 1) / (long)get_num_groups(0));
-    if (begin < end0)
-        steps_of(w0, x, columns, rows0, begin, min(end, end0), y0 + first0, accumulate & 1);
-    if (begin < end1 && end > end0)
-        steps_of(w1, x, columns, rows1, max(begin, end0) - end0, min(end, end1) - end0, y1 + first1,
-                 accumulate & 2);
-    if (end > end1)
-        steps_of(w2, x, columns, rows2, max(begin, end1) - end1, end - end1, y2 + first2,
-                 accumulate & 4);
-}
+#include "matvec_steps_cpu.clh"

@@ -8,16 +8,17 @@
 // bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
 // The products of a block are summed exactly in integers, then scaled and added up in f32 block by
 // block, in order: the CPU engine's arithmetic.
-// Work: a matrix is two bands of tiles, and a step a tile of each, a block of each in turn: the memory
-// delivers more to two streams than to one. One work-group of one item takes an equal share of all steps,
-// as in matvec_float_cpu.cl. The 16 rows of a tile are the lanes of the sums, and no sum crosses lanes,
-// so that the number of groups does not matter to a row's sum.
+// Work: matvec_steps_cpu.clh, with steps of a tile of each of ROWS bands, a block of each in turn. The 16
+// rows of a tile are the lanes of the sums, and no sum crosses lanes.
 // Moves every block once; 2 integer operations a weight.
 
 #if defined(FP_FAST_FMAF) || defined(__FMA__)
 #define FMA fma
 #else
 #define FMA mad
+#endif
+#ifndef ROWS
+#define ROWS 2
 #endif
 #define TOKENS 1
 
@@ -76,49 +77,46 @@ int tiles_in(int rows) {
     return (rows + TILE_ROWS - 1) / TILE_ROWS;
 }
 
+// `count` tiles, at most ROWS: tile, tile + step, ..
+ALWAYS_INLINE void far_tiles(int count, __global const uchar* w, __global const int* x, int columns,
+                             int rows, int tile, int step, __global float* y, int add) {
+    const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
+    const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
+    __global const uchar* start = w + tile * tileBytes;
+    const size_t stride = step * tileBytes;
+    TileSums sums[ROWS] = {0};
+    for (int b = 0; b < blocks; ++b)
+#pragma unroll
+        for (int t = 0; t < count; ++t)
+            add_block(&sums[t], start + t * stride + (size_t)b * BLOCK_BYTES, x + b * BLOCK_INTS);
+    __global const float* factors = (__global const float*)(w + tiles_in(rows) * tileBytes);
+#pragma unroll
+    for (int t = 0; t < count; ++t) {
+        const int row = (tile + t * step) * TILE_ROWS;
+        put_tile(&sums[t], factors + row * 2, rows - row, y + row, add);
+    }
+}
+
 int steps_in(int rows) {
-    return (tiles_in(rows) + 1) / 2;
+    return (tiles_in(rows) + ROWS - 1) / ROWS;
 }
 
 // Steps [begin, end) of one matrix.
 void steps_of(__global const uchar* w, __global const int* x, int columns, int rows, int begin,
               int end, __global float* y, int add) {
-    const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
-    const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
-    __global const float* factors = (__global const float*)(w + tiles_in(rows) * tileBytes);
     const int band = steps_in(rows);
-    for (int tile = begin; tile < end; ++tile) {
-        const int other = tile + band;
-        const int two = other < tiles_in(rows);
-        TileSums sums = {0}, other_sums = {0};
-        for (int b = 0; b < blocks; ++b) {
-            const size_t offset = (size_t)b * BLOCK_BYTES;
-            add_block(&sums, w + tile * tileBytes + offset, x + b * BLOCK_INTS);
-            if (two) add_block(&other_sums, w + other * tileBytes + offset, x + b * BLOCK_INTS);
+    const int tiles = tiles_in(rows);
+    for (int step = begin; step < end; ++step) {
+        if (step + (ROWS - 1) * band < tiles) {
+            far_tiles(ROWS, w, x, columns, rows, step, band, y, add);
+            continue;
         }
-        put_tile(&sums, factors + tile * TILE_ROWS * 2, rows - tile * TILE_ROWS,
-                 y + tile * TILE_ROWS, add);
-        if (two)
-            put_tile(&other_sums, factors + other * TILE_ROWS * 2, rows - other * TILE_ROWS,
-                     y + other * TILE_ROWS, add);
+        for (int tile = step; tile < tiles; tile += band)
+            far_tiles(1, w, x, columns, rows, tile, band, y, add);
     }
 }
 
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matvec(
-    __global const uchar* w0, __global const uchar* w1, __global const uchar* w2, int rows0, int rows1,
-    int rows2, __global float* y0, __global float* y1, __global float* y2, int first0, int first1,
-    int first2, int accumulate, int columns, __global const int* x) {
-    const int end0 = steps_in(rows0);
-    const int end1 = end0 + steps_in(rows1);
-    const long steps = end1 + steps_in(rows2);
-    const int begin = (int)(steps * (long)get_group_id(0) / (long)get_num_groups(0));
-    const int end = (int)(steps * (long)(get_group_id(0) + 1) / (long)get_num_groups(0));
-    if (begin < end0)
-        steps_of(w0, x, columns, rows0, begin, min(end, end0), y0 + first0, accumulate & 1);
-    if (begin < end1 && end > end0)
-        steps_of(w1, x, columns, rows1, max(begin, end0) - end0, min(end, end1) - end0, y1 + first1,
-                 accumulate & 2);
-    if (end > end1)
-        steps_of(w2, x, columns, rows2, max(begin, end1) - end1, end - end1, y2 + first2,
-                 accumulate & 4);
-}
+typedef uchar Weight;
+typedef int Input;
+
+#include "matvec_steps_cpu.clh"

@@ -19,7 +19,8 @@ std::int64_t itemsOf(const MatvecPlan& plan, const PlanLimits& limits) {
 std::vector<MatvecPlan> matvecPlans(const PlanLimits& limits) {
     // Neighbouring groups go on along the same streams, and a core that was held up leaves the last ones
     // to the others.
-    if (limits.form == KernelForm::Cpu) return {{.groups = 128}};
+    if (limits.form == KernelForm::Cpu)
+        return {{.groups = 128, .rows = limits.tileRows > 1 ? 2 : 4}};
     std::vector<MatvecPlan> plans;
     if (limits.tileRows > 1)
         plans = {{4, 1}, {2, 1}, {8, 1}};
@@ -48,7 +49,7 @@ std::vector<MatmulPlan> matmulPlans(const PlanLimits& limits) {
 }
 
 std::string optionsOf(const MatvecPlan& plan, const PlanLimits& limits) {
-    if (limits.form == KernelForm::Cpu) return "";
+    if (limits.form == KernelForm::Cpu) return define("ROWS", plan.rows);
     return define("LOCAL", itemsOf(plan, limits)) + define("TEAM", limits.team) +
            (limits.tileRows > 1 ? "" : define("ROWS", plan.rows));
 }

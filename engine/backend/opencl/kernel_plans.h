@@ -25,7 +25,7 @@ struct PlanLimits {
 struct MatvecPlan {
     std::int64_t groups =
         1;                  // CPU form: work-groups a compute unit; GPU form: teams of a work-group
-    std::int64_t rows = 1;  // read together; 1 where a tile is
+    std::int64_t rows = 1;  // read together; CPU form: or tiles; GPU form: 1 where a tile is
 
     bool operator==(const MatvecPlan&) const = default;
 };

@@ -63,8 +63,7 @@ const WeightFormat& formatOf(const Segment& segment) {
 Grid matvecGrid(const DeviceQueue& queue, const WeightKernels& kernels, std::int64_t tiles) {
     const MatvecPlan& plan = kernels.matvecPlan;
     if (queue.form() == KernelForm::Cpu) {
-        const std::int64_t bands = kernels.limits.tileRows > 1 ? 2 : 4;  // a step is a row of each
-        const std::int64_t steps = (tiles + bands - 1) / bands;
+        const std::int64_t steps = (tiles + plan.rows - 1) / plan.rows;
         return {range(std::min(steps, queue.computeUnits() * plan.groups)), range(1)};
     }
     const std::int64_t tilesOfGroup = plan.groups * plan.rows;
