@@ -92,11 +92,10 @@ void LoadPresenter::connectEngine() {
 void LoadPresenter::load(const CheckpointLocation& location) {
     m_location = location;
     m_running = request();
-    // A text that waits for an answer is stopped, and not ended by its device.
-    if (m_asks) m_parts.engine.stop();
-    m_parts.messages.dismiss();
     m_parts.activity.showActivity(tr("Opening %1").arg(displayName(location)), -1);
     m_running.id = m_parts.engine.load(m_running);
+    // After the load, which stops a text that waits for an answer: it is not ended by its device.
+    m_parts.messages.dismiss();
     m_asked.emplace(m_running.id, m_running);
     updateModel();
 }
