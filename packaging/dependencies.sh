@@ -30,4 +30,5 @@ test_packages=(
     oclgrind                  # checks the OpenCL kernels for errors
     pocl-opencl-icd           # an OpenCL device on any machine
     python3-numpy python3-sentencepiece python3-torch
+    valgrind                  # finds what OpenCL kernels read but nothing wrote
 )

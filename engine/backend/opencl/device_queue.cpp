@@ -66,6 +66,7 @@ DeviceQueue::DeviceQueue(const FoundDevice& device, const Options& options)
       m_text(device.info.id + " (" + device.info.name + ")"),
       m_form(options.form),
       m_kernelOptions(options.kernelOptions),
+      m_hostMemory(options.hostMemory),
       m_profile(options.profile),
       m_compiling(options.compiling),
       m_device(device.device),
@@ -104,7 +105,7 @@ Result<cl::Buffer> DeviceQueue::allocate(std::int64_t sizeBytes, bool zeroed,
     try {
         // What is zeroed gets small pages, so that a short text touches little of the KV cache; weights,
         // all of which are read for each token, come faster from huge ones.
-        if (m_info.isHostProcessor && m_form == KernelForm::Cpu)
+        if (m_hostMemory && m_info.isHostProcessor && m_form == KernelForm::Cpu)
             return hostBuffer(m_context, sizeBytes, !zeroed);
         cl::Buffer buffer(m_context, CL_MEM_READ_WRITE, static_cast<std::size_t>(sizeBytes));
         if (zeroed) {

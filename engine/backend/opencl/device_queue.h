@@ -45,6 +45,7 @@ public:
         bool profile = false;
         std::string kernelOptions = {};                          // see OpenClOptions
         int vectorLanes = 0;                                     // 0: what the device says
+        bool hostMemory = true;                                  // see OpenClOptions
         std::function<void(const std::string&)> compiling = {};  // see BackendOptions
     };
 
@@ -147,6 +148,7 @@ private:
     std::string m_text;
     KernelForm m_form;
     std::string m_kernelOptions;
+    bool m_hostMemory;
     bool m_profile;
     std::function<void(const std::string&)> m_compiling;
     cl::Device m_device;

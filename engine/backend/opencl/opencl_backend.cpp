@@ -57,6 +57,7 @@ public:
                            .profile = options.profile,
                            .kernelOptions = options.kernelOptions,
                            .vectorLanes = options.vectorLanes,
+                           .hostMemory = options.hostMemory,
                            .compiling = options.compiling}) {}
 
     Result<void> compile() {

@@ -33,6 +33,9 @@ struct OpenClOptions {
     std::int64_t largestAllocation = 0;
     int vectorLanes = 0;             // tests: 8 or 16, whatever the device's vectors hold
     std::string kernelOptions = {};  // tests: for the compiler, beside the usual ones
+    // Tests: false has the driver allocate on the host's processor too, where our own memory begins as
+    // zeros and hides that a kernel reads what nothing wrote.
+    bool hostMemory = true;
     // Tests: the plans of that number (kernel_plans.h, counted round) instead of the best ones.
     std::optional<std::size_t> plan = {};
     // Weights of a matrix from which on tune() measures: below, starting a kernel is most of its time.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Compiles every kernel file with Clang's warnings, above all for variables that may be used before they
-# have a value: Oclgrind cannot look for those here (see run_oclgrind.sh). Once for an x86 processor with
-# AVX2 and once for the intermediate language that drivers of cards take, in each format of weights and
-# of the cache.
+# have a value: what the compiler makes of one may hide it from run_memcheck.sh. Once for an x86
+# processor with AVX2 and once for the intermediate language that drivers of cards take, in each format
+# of weights and of the cache.
 #   run_clang.sh KERNELS
 set -euo pipefail
 compiler=$(command -v clang-15 || command -v clang) || { echo "Install clang-15 to run this test." >&2; exit 1; }

@@ -3,7 +3,8 @@
 # outside of a buffer, races, wrong use of the API. Its check for uninitialised values stays off: in
 # Oclgrind 21.10 it takes everything that vstore_half and clEnqueueFillBuffer wrote for uninitialised,
 # stops at instructions that the compiler makes of optimised kernels, and finds nothing in unoptimised
-# ones, not even what was left out on purpose. run_clang.sh looks for those.
+# ones, not even what was left out on purpose. run_memcheck.sh finds those, and run_clang.sh what a
+# compiler sees.
 #   run_oclgrind.sh PROGRAM
 set -euo pipefail
 command -v oclgrind >/dev/null || { echo "Install oclgrind to run this test." >&2; exit 1; }
