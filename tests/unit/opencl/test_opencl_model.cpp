@@ -140,6 +140,14 @@ private slots:
 void TestOpenClModel::initTestCase() {
     QVERIFY2(offersTwoDevices(),
              "Two OpenCL devices are needed: install pocl-opencl-icd to run these tests.");
+    if (!qEnvironmentVariableIsSet("RUSTICL_ENABLE")) return;
+    const DeviceList list = listDevices();
+    const bool isOneOfThem =
+        std::any_of(list.devices.begin(), list.devices.end(), [](const DeviceInfo& device) {
+            return (device.id == "opencl:0" || device.id == "opencl:1") &&
+                   device.platform == "rusticl";
+        });
+    QVERIFY2(isOneOfThem, "rusticl is not there: install mesa-opencl-icd to run these tests.");
 }
 
 void TestOpenClModel::agreesWithTheCpuEngine_data() {

@@ -18,10 +18,10 @@ namespace qllama::test {
 inline constexpr std::int64_t kContext = 576;
 inline constexpr int kGreedyTokens = 64;
 
-// PoCL offers the processor twice, for pipelines over two devices. Before the first use of OpenCL;
-// false where two devices are not to be had.
+// PoCL offers the processor twice, for pipelines over two devices, unless it is told otherwise. Before the
+// first use of OpenCL; false where two devices are not to be had.
 inline bool offersTwoDevices() {
-    setenv("POCL_DEVICES", "pthread pthread", 1);
+    setenv("POCL_DEVICES", "pthread pthread", 0);
     return listDevices().devices.size() >= 3;
 }
 
