@@ -17,6 +17,17 @@ namespace hn = hwy::HWY_NAMESPACE;
 using F32Tag = hn::ScalableTag<float>;
 using F32Vector = hn::Vec<F32Tag>;
 
+// Keeps a value in a register of its own: this compiler would rather load it again for each use, or form
+// many values first and spill them.
+template <typename Vector>
+HWY_INLINE void Settle(Vector& value) {
+#if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+    asm("" : "+v"(value.raw));
+#else
+    (void)value;
+#endif
+}
+
 HWY_INLINE F32Vector LoadAsF32(F32Tag d, const float* source) {
     return hn::LoadU(d, source);
 }
@@ -71,13 +82,16 @@ HWY_INLINE void SumLanesOfEight(F32Tag d, const F32Vector* vectors, float* out) 
 }
 #endif
 
+// The same for any number: eight at a time, the last ones beside others that were done before.
 template <int kCount>
 HWY_INLINE void SumLanes(F32Tag d, const F32Vector* vectors, float* out) {
-    int i = 0;
-    for (; i + 8 <= kCount; i += 8)
+    for (int i = 0; i + 8 <= kCount; i += 8)
         SumLanesOfEight(d, vectors + i, out + i);
-    for (; i < kCount; ++i)
-        out[i] = hn::GetLane(hn::SumOfLanes(d, vectors[i]));
+    if constexpr (kCount % 8 != 0 && kCount > 8)
+        SumLanesOfEight(d, vectors + kCount - 8, out + kCount - 8);
+    else
+        for (int i = kCount / 8 * 8; i < kCount; ++i)
+            out[i] = hn::GetLane(hn::SumOfLanes(d, vectors[i]));
 }
 
 }  // namespace qllama::HWY_NAMESPACE

@@ -6,6 +6,7 @@
 #include <cassert>
 #include <cstddef>
 #include <new>
+#include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/panel_kernels.cpp"
@@ -101,35 +102,87 @@ HWY_INLINE void PackRows(const RowMajorWeights& w, std::int64_t row, std::int64_
     }
 }
 
-HWY_INLINE void AddProducts(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT x,
-                            std::int64_t vectors, F32Vector* sums) {
-    const F32Tag d;
-    for (std::int64_t v = 0; v < vectors; ++v) {
-        for (std::int64_t r = 0; r < kTileRows; ++r) {
-            const F32Vector weight = hn::Load(d, weights + r * Lanes());
-            for (std::int64_t t = 0; t < kTileTokens; ++t)
-                sums[t * kTileRows + r] =
-                    hn::MulAdd(weight, hn::Load(d, x + t * Lanes()), sums[t * kTileRows + r]);
-        }
-        weights += kTileRows * Lanes();
-        x += kTileTokens * Lanes();
-    }
+// sum += a * b where the sum is. A tile takes every register that AVX2 has, and left to itself this
+// compiler moves the sums about until one of them waits for memory in each turn of the loop.
+HWY_INLINE void AddProduct(const F32Vector& a, const F32Vector& b, F32Vector& sum) {
+#if HWY_TARGET == HWY_AVX2
+    asm("vfmadd231ps %2, %1, %0" : "+x"(sum.raw) : "x"(a.raw), "x"(b.raw));
+#else
+    sum = hn::MulAdd(a, b, sum);
+#endif
 }
 
-// One register tile over a block of columns; its sums start from and end in `kept`, but for the first
-// and the last block.
+// The sums of a register tile, counted through at compile time alone: else this compiler keeps them in
+// memory as well.
+class TileSums {
+public:
+    // Adds the products of vectors [0, vectors) to `kept`, or puts them there. Four vectors in a turn of
+    // the loop, whose own instructions are then few beside theirs.
+    HWY_INLINE static void addAll(const float* weights, std::int64_t vectors, const float* x,
+                                  bool isFirst, float* kept) {
+        TileSums sums;
+        if (isFirst)
+            sums.clear(kAll);
+        else
+            sums.load(kept, kAll);
+        std::int64_t v = 0;
+        for (; v + 4 <= vectors; v += 4) {
+            sums.add(weights, v, x, kTokens, kAll);
+            sums.add(weights, v + 1, x, kTokens, kAll);
+            sums.add(weights, v + 2, x, kTokens, kAll);
+            sums.add(weights, v + 3, x, kTokens, kAll);
+        }
+        asm("" : "+r"(v));  // nothing of the last vectors is to be fetched in the loop above
+        for (; v < vectors; ++v)
+            sums.add(weights, v, x, kTokens, kAll);
+        sums.store(kept, kAll);
+    }
+
+private:
+    static constexpr std::make_integer_sequence<std::int64_t, kTileTokens> kTokens{};
+    static constexpr std::make_integer_sequence<std::int64_t, kTileSums> kAll{};
+
+    template <std::int64_t... kSum>
+    HWY_INLINE void clear(std::integer_sequence<std::int64_t, kSum...>) {
+        ((m_sums[kSum] = hn::Zero(F32Tag())), ...);
+    }
+    template <std::int64_t... kSum>
+    HWY_INLINE void load(const float* kept, std::integer_sequence<std::int64_t, kSum...>) {
+        ((m_sums[kSum] = hn::Load(F32Tag(), kept + kSum * Lanes())), ...);
+    }
+    template <std::int64_t... kSum>
+    HWY_INLINE void store(float* kept, std::integer_sequence<std::int64_t, kSum...>) const {
+        (hn::Store(m_sums[kSum], F32Tag(), kept + kSum * Lanes()), ...);
+    }
+    // Vector v of each row times the tokens of the tile.
+    template <std::int64_t... kToken, std::int64_t... kStep>
+    HWY_INLINE void add(const float* weights, std::int64_t v, const float* x,
+                        std::integer_sequence<std::int64_t, kToken...>,
+                        std::integer_sequence<std::int64_t, kStep...>) {
+        F32Vector tokens[] = {hn::Load(F32Tag(), x + (v * kTileTokens + kToken) * Lanes())...};
+        (Settle(tokens[kToken]), ...);
+        F32Vector weight;
+        ((weight =
+              kStep % kTileTokens == 0
+                  ? hn::Load(F32Tag(), weights + (v * kTileRows + kStep / kTileTokens) * Lanes())
+                  : weight,
+          AddProduct(weight, tokens[kStep % kTileTokens],
+                     m_sums[kStep % kTileTokens * kTileRows + kStep / kTileTokens])),
+         ...);
+    }
+
+    F32Vector m_sums[kTileSums];  // [token][row]
+};
+
+// One register tile over a block of columns; its sums start from and end in `kept`.
 HWY_INLINE void MultiplyTile(const float* weights, const float* x, const ColumnBlock& block,
                              float* kept, float* totals) {
-    const F32Tag d;
+    TileSums::addAll(weights, VectorsOf(block.count), x, block.isFirst(), kept);
+    if (!block.isLast()) return;
     F32Vector sums[kTileSums];
     for (std::int64_t i = 0; i < kTileSums; ++i)
-        sums[i] = block.isFirst() ? hn::Zero(d) : hn::Load(d, kept + i * Lanes());
-    AddProducts(weights, x, VectorsOf(block.count), sums);
-    if (block.isLast())
-        SumLanes<kTileSums>(d, sums, totals);
-    else
-        for (std::int64_t i = 0; i < kTileSums; ++i)
-            hn::Store(sums[i], d, kept + i * Lanes());
+        sums[i] = hn::Load(F32Tag(), kept + i * Lanes());
+    SumLanes<kTileSums>(F32Tag(), sums, totals);
 }
 
 // What a panel is multiplied with: the tiles [first, end) of the tokens, a block at most.
@@ -144,13 +197,23 @@ struct Target {
     bool accumulate;
 };
 
+// The totals [token][row] of a register tile, or of as much of one as the matrices have.
 HWY_INLINE void PutTotals(const float* totals, std::int64_t token, std::int64_t tokenCount,
                           std::int64_t row, std::int64_t rowCount, const Target& target) {
-    for (std::int64_t t = 0; t < std::min(kTileTokens, tokenCount); ++t)
-        for (std::int64_t r = 0; r < std::min(kTileRows, rowCount); ++r) {
-            float& out = target.out[(token + t) * target.stride + row + r];
-            out = target.accumulate ? out + totals[t * kTileRows + r] : totals[t * kTileRows + r];
-        }
+    const hn::CappedTag<float, kTileRows> d;
+    float* out = target.out + token * target.stride + row;
+    for (std::int64_t t = 0; t < std::min(kTileTokens, tokenCount); ++t, out += target.stride) {
+        const float* sums = totals + t * kTileRows;
+        if (rowCount >= kTileRows)
+            for (std::int64_t r = 0; r < kTileRows; r += static_cast<std::int64_t>(hn::Lanes(d))) {
+                const auto sum = hn::LoadU(d, sums + r);
+                hn::StoreU(target.accumulate ? hn::Add(hn::LoadU(d, out + r), sum) : sum, d,
+                           out + r);
+            }
+        else
+            for (std::int64_t r = 0; r < rowCount; ++r)
+                out[r] = target.accumulate ? out[r] + sums[r] : sums[r];
+    }
 }
 
 // A part of the weights: rows [begin, end), a panel at most, of a block of columns.

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "engine/backend/cpu/kernels/int8-inl.h"
+#include "engine/backend/cpu/kernels/load-inl.h"
 #include "engine/backend/cpu/kernels/quant_kernels.h"
 #include "engine/tensor/dtype.h"
 
@@ -68,12 +69,6 @@ constexpr int kSmallTileTokens = kVectors == 1 ? 4 : 1;
 // streams from memory are faster than one (by 11 % at q8, 4 % at q4), and more do not help. Taking
 // turns after 2, 4 or 8 blocks instead of each is slower.
 constexpr int kMatvecTiles = 2;
-
-// Keeps a sum in its register: this compiler would rather form many products first, and spill them.
-template <typename Vector>
-HWY_INLINE void Settle(Vector& sum) {
-    asm("" : "+v"(sum.raw));
-}
 
 // One token only streams through the weights, and the processor's own prefetching stops at the end
 // of each 4 KiB page. (The address may be beyond the weights: fetching ahead never faults.)
