@@ -1,13 +1,15 @@
 // Google Benchmark of the CPU's matrix products, one for each matrix shape of the 7B and the 1.1B
 // model, in every precision: decode (1 token) as bytes of weights a second, to be held against
 // read_memory, and prefill (512 tokens) as multiply-adds a second, to be held against peak/f32 (f32, f16
-// and bf16) or peak/q8 (q8 and q4).
+// and bf16) or peak/q8 (q8 and q4). And of a layer's attention behind 2048 positions, as bytes of keys
+// and values and as multiply-adds a second, to be held against read_memory and peak/f32.
 //   build/release/bench_cpu_kernels --benchmark_filter=1.1b.*/q4
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "engine/backend/cpu/cpu_speed_probe.h"
 #include "engine/common/thread_pool.h"
@@ -72,6 +74,53 @@ void product(benchmark::State& state, const Shape& shape, const char* precision,
                            benchmark::Counter::kIsRate);
 }
 
+struct AttentionCase {
+    const char* name;
+    AttentionShape shape;
+};
+
+constexpr AttentionCase kAttentionCases[] = {{"1.1b", {32, 4, 64}}, {"7b", {32, 32, 128}}};
+constexpr std::int64_t kDepth = 2048;
+
+// So many layers that each finds its keys and values in memory, all of them filled.
+std::unique_ptr<KvCache> filledCache(const AttentionShape& shape, std::int64_t n, KvShape& kv) {
+    const std::int64_t width = shape.kvHeadCount * shape.headDim;
+    kv = {.layerCount = kBytesBeyondCaches / (2 * 2 * width * kDepth),
+          .kvHeadCount = shape.kvHeadCount,
+          .headDim = shape.headDim,
+          .capacity = kDepth + n};
+    auto cache = backend().createKvCache(kv).value();
+    const auto keys = bufferOf(backend(), randomValues(kDepth * width, 3, 1.0F));
+    const auto values = bufferOf(backend(), randomValues(kDepth * width, 4, 1.0F));
+    const auto queries =
+        std::move(backend().createBuffer(kDepth * shape.headCount * shape.headDim)).value();
+    std::vector<float> still(static_cast<std::size_t>(kDepth * shape.headDim));
+    for (std::size_t i = 0; i < still.size(); i += 2)
+        still[i] = 1;  // the cosine of no rotation, and its sine
+    const auto rotations = bufferOf(backend(), still);
+    for (std::int64_t layer = 0; layer < kv.layerCount; ++layer)
+        backend().ropeAndStore(*queries, *keys, *values, *rotations, shape, *cache, layer, 0,
+                               kDepth);
+    return cache;
+}
+
+void attention(benchmark::State& state, const AttentionShape& shape, std::int64_t n) {
+    KvShape kv;
+    const auto cache = filledCache(shape, n, kv);
+    const std::int64_t width = shape.headCount * shape.headDim;
+    const auto queries = bufferOf(backend(), randomValues(n * width, 5, 1.0F));
+    const auto out = std::move(backend().createBuffer(n * width)).value();
+    std::int64_t layer = 0;
+    for (auto _ : state)
+        backend().attention(*queries, shape, *cache, layer++ % kv.layerCount, kDepth, n, *out);
+    const auto positions = static_cast<double>(state.iterations()) * static_cast<double>(kDepth);
+    state.counters["read"] =
+        benchmark::Counter(positions * 4 * static_cast<double>(shape.kvHeadCount * shape.headDim),
+                           benchmark::Counter::kIsRate);
+    state.counters["multiply_adds"] = benchmark::Counter(
+        positions * 2 * static_cast<double>(n * width), benchmark::Counter::kIsRate);
+}
+
 void readMemory(benchmark::State& state) {
     const auto probe = std::move(cpu::CpuSpeedProbe::create(physicalCoreCount())).value();
     double best = 0;
@@ -97,6 +146,13 @@ void registerAll() {
                                      })
             ->Iterations(5)
             ->UseRealTime();
+    for (const AttentionCase& attended : kAttentionCases)
+        for (const std::int64_t n : {1, 128})
+            benchmark::RegisterBenchmark(
+                (std::string("attention/") + attended.name + "/" + std::to_string(n)).c_str(),
+                [&attended, n](benchmark::State& state) { attention(state, attended.shape, n); })
+                ->UseRealTime()
+                ->Unit(benchmark::kMicrosecond);
     for (const Shape& shape : kShapes)
         for (const char* precision : kPrecisions)
             for (const std::int64_t n : {1, 512})

@@ -54,9 +54,8 @@ public:
     }
 
     Result<std::unique_ptr<KvCache>> createKvCache(const KvShape& shape) override {
-        const std::int64_t bytes =
-            CpuKvCache::bytesPerHead(shape) * shape.kvHeadCount * shape.layerCount;
-        QLLAMA_TRY(auto memory, HostMemory::allocate(bytes, false, "the KV cache"));
+        QLLAMA_TRY(auto memory,
+                   HostMemory::allocate(CpuKvCache::bytesNeeded(shape), true, "the KV cache"));
         return std::unique_ptr<KvCache>(std::make_unique<CpuKvCache>(shape, std::move(memory)));
     }
 

@@ -6,10 +6,11 @@ namespace {
 template <typename T, typename Convert>
 void storePosition(const KvHead& head, std::int64_t position, const float* key, const float* value,
                    Convert convert) {
-    T* keys = static_cast<T*>(const_cast<void*>(head.keys)) +
-              position / kKeyBlock * kKeyBlock * head.headDim + position % kKeyBlock;
-    T* values =
-        static_cast<T*>(const_cast<void*>(head.values)) + position * paddedHeadDim(head.headDim);
+    const std::int64_t chunk = position / kKeyChunk;
+    const std::int64_t row = position % kKeyChunk;
+    T* keys = reinterpret_cast<T*>(head.keys(chunk)) + row / kKeyBlock * kKeyBlock * head.headDim +
+              row % kKeyBlock;
+    T* values = reinterpret_cast<T*>(head.values(chunk)) + row * paddedHeadDim(head.headDim);
     for (std::int64_t dim = 0; dim < head.headDim; ++dim) {
         keys[dim * kKeyBlock] = convert(key[dim]);
         values[dim] = convert(value[dim]);

@@ -27,28 +27,24 @@ inline float* dataOf(const Buffer& buffer) {
     return static_cast<const CpuBuffer&>(buffer).data();
 }
 
-// Keys and values of all layers in one zeroed block; see KvHead for the layout of one head.
+// Keys and values of all layers in one zeroed block, [chunk of positions][layer][kv head]: it fills from
+// its beginning as the context grows, so that huge pages hold little more than what is used. See KvHead
+// for a chunk of a head.
 class CpuKvCache final : public KvCache {
 public:
     CpuKvCache(const KvShape& shape, std::shared_ptr<HostMemory> memory)
         : m_shape(shape), m_memory(std::move(memory)) {}
 
     // Positions are rounded up to whole chunks so that kernels need no tails.
-    [[nodiscard]] static std::int64_t paddedCapacity(const KvShape& shape) {
-        return (shape.capacity + kKeyChunk - 1) / kKeyChunk * kKeyChunk;
-    }
-    [[nodiscard]] static std::int64_t bytesPerHead(const KvShape& shape) {
-        const std::int64_t element = shape.precision == KvPrecision::F16 ? 2 : 4;
-        return paddedCapacity(shape) * (shape.headDim + paddedHeadDim(shape.headDim)) * element;
+    [[nodiscard]] static std::int64_t bytesNeeded(const KvShape& shape) {
+        return (shape.capacity + kKeyChunk - 1) / kKeyChunk * chunkBytes(shape);
     }
 
     [[nodiscard]] KvHead head(std::int64_t layer, std::int64_t kvHead) const {
-        std::byte* start =
-            m_memory->data() + (layer * m_shape.kvHeadCount + kvHead) * bytesPerHead(m_shape);
-        const std::int64_t element = m_shape.precision == KvPrecision::F16 ? 2 : 4;
         return {.precision = m_shape.precision,
-                .keys = start,
-                .values = start + paddedCapacity(m_shape) * m_shape.headDim * element,
+                .data = m_memory->data() +
+                        (layer * m_shape.kvHeadCount + kvHead) * headChunkBytes(m_shape),
+                .chunkBytes = chunkBytes(m_shape),
                 .headDim = m_shape.headDim};
     }
     // Writes the key and value [headDim] of one position.
@@ -57,6 +53,14 @@ public:
     [[nodiscard]] const KvShape& shape() const { return m_shape; }
 
 private:
+    static std::int64_t headChunkBytes(const KvShape& shape) {
+        return kKeyChunk * (shape.headDim + paddedHeadDim(shape.headDim)) *
+               KvHead::elementBytes(shape.precision);
+    }
+    static std::int64_t chunkBytes(const KvShape& shape) {
+        return shape.layerCount * shape.kvHeadCount * headChunkBytes(shape);
+    }
+
     KvShape m_shape;
     std::shared_ptr<HostMemory> m_memory;
 };

@@ -3,6 +3,7 @@
 #include <QtTest>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "engine/backend/backend.h"
 #include "engine/backend/cpu/cpu_backend.h"
@@ -25,6 +26,7 @@ private slots:
     void matmulIsTheSameInAnyBatchAndThreads();
     void attentionAgreesWithPlainLoop_data();
     void attentionAgreesWithPlainLoop();
+    void attentionWeighsByPowersOfE();
     void elementwiseStepsAgree();
     void siluOfExtremesStaysFinite();
     void precisionConversionRoundsOnce();
@@ -160,6 +162,46 @@ void TestCpuBackend::attentionAgreesWithPlainLoop() {
     QCOMPARE(attendInSteps(*one, test, 1), together);
     QCOMPARE(attendInSteps(*three, test, 1), together);
     QCOMPARE(attendInSteps(*three, test, rows), together);
+}
+
+void TestCpuBackend::attentionWeighsByPowersOfE() {
+    // Position j has the score -j / 8 and the value of a unit vector, so that the output is the weights.
+    constexpr std::int64_t kCount = 64;
+    const AttentionShape shape{1, 1, kCount};
+    std::vector<float> query(kCount), still(kCount * kCount), keys(kCount * kCount),
+        values(kCount * kCount);
+    query[0] = std::sqrt(static_cast<float>(kCount));  // undoes the scale
+    std::vector<double> scores, expected;
+    for (std::size_t j = 0; j < kCount; ++j) {
+        scores.push_back(j + 1 < kCount ? -static_cast<double>(j) / 8 : -200);
+        keys[j * kCount] = static_cast<float>(scores.back());
+        values[j * kCount + j] = 1;
+        expected.push_back(std::exp(scores.back()));
+        for (std::size_t pair = 0; pair < kCount; pair += 2)
+            still[j * kCount + pair] = 1;  // the cosine of no rotation
+    }
+    const double sum = std::accumulate(expected.begin(), expected.end(), 0.0);
+    for (const std::string& target : m_targets) {
+        QVERIFY(forceCpuTarget(target).ok());
+        const auto backend = cpu::createCpuBackend(1);
+        const auto cache = backend->createKvCache({1, 1, kCount, kCount, KvPrecision::F32}).value();
+        const auto k = bufferOf(*backend, keys);
+        const auto v = bufferOf(*backend, values);
+        const auto unused = bufferOf(*backend, keys);
+        backend->ropeAndStore(*unused, *k, *v, *bufferOf(*backend, still), shape, *cache, 0, 0,
+                              kCount);
+        const auto out = bufferOf(*backend, query);
+        backend->attention(*bufferOf(*backend, query), shape, *cache, 0, kCount - 1, 1, *out);
+        const auto weights = readAll(*backend, *out, kCount);
+        for (std::size_t j = 0; j + 1 < kCount; ++j) {
+            // A score is rounded twice, its power within two units, and sum and quotient a little more.
+            const double error = std::abs(weights[j] * sum / expected[j] - 1);
+            const double bound = (4 * std::abs(scores[j]) + 12) * kUnit;
+            QVERIFY2(error <= bound,
+                     qPrintable(QString("%1: %2 > %3").arg(j).arg(error).arg(bound)));
+        }
+        QCOMPARE(weights.back(), 0.0F);
+    }
 }
 
 void TestCpuBackend::elementwiseStepsAgree() {

@@ -1,5 +1,7 @@
 #include "engine/backend/cpu/kernels/attention_kernels.h"
 
+#include <hwy/cache_control.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -8,9 +10,7 @@
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/attention_kernels.cpp"
 #include <hwy/foreach_target.h>
 
-#include "engine/backend/cpu/kernels/load-inl.h"
-
-#include <hwy/contrib/math/math-inl.h>
+#include "engine/backend/cpu/kernels/register_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
@@ -25,13 +25,12 @@ using cpu::KvHead;
 using BlockTag = hn::CappedTag<float, kKeyBlock>;
 using BlockVector = hn::Vec<BlockTag>;
 
-// Queries that share each load of keys or values, and vectors of these that are summed side by side.
-// A multiply-add ends 4 cycles after it began, and two begin in each: 8 sums keep them busy. The 4 of
-// a query alone keep up with memory.
-constexpr int kQueryTile = 4;
-template <int kQueries>
-constexpr int kSideBySide = kQueries == 1 ? 4 : 2;
+// Queries that share each load of keys or values, and vectors of these that are multiplied side by side:
+// 12 sums, the factors of the queries and one vector are the 16 registers of AVX2.
+constexpr int kQueryTile = 3;
+constexpr int kSideBySide = 4;
 constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(BlockTag()));
+static_assert(kKeyChunk % (kSideBySide * kLanes) == 0);
 constexpr float kMinusInfinity = -HUGE_VALF;
 
 HWY_INLINE BlockVector LoadBlock(BlockTag d, const float* source) {
@@ -43,11 +42,24 @@ HWY_INLINE BlockVector LoadBlock(BlockTag d, const hwy::float16_t* source) {
     return hn::PromoteTo(d, hn::LoadU(narrow, source));
 }
 
-// The scores of one chunk, [kQueryTile][kKeyChunk], and what softmax makes of them.
-struct ChunkScores {
+// What memory is to bring while something else is computed, a little in each step.
+class Ahead {
+public:
+    Ahead(const void* begin, std::int64_t bytes, std::int64_t steps)
+        : m_next(static_cast<const char*>(begin)), m_stride(bytes / steps) {}
+    HWY_INLINE void step() {
+        hwy::Prefetch(m_next);
+        m_next += m_stride;
+    }
+
+private:
+    const char* m_next;
+    std::int64_t m_stride;
+};
+
+// Weights of one chunk, [kQueryTile][kKeyChunk]: first the scores, then what softmax makes of them.
+struct ChunkWeights {
     HWY_ALIGN float values[kQueryTile][kKeyChunk];
-    float maximum[kQueryTile];
-    float sum[kQueryTile];
     std::int64_t counts[kQueryTile];  // keys of this chunk that the query sees
     std::int64_t widest;              // the largest of counts
 };
@@ -55,155 +67,172 @@ struct ChunkScores {
 // The scores of the chunk's first `widest` keys; of some more, which are without meaning.
 template <int kQueries, typename T>
 HWY_INLINE void ScoreKeys(const T* keys, const AttentionQuery* queries, std::int64_t headDim,
-                          float scale, ChunkScores& scores) {
-    constexpr int kVectors = kSideBySide<kQueries>;
-    static_assert(kKeyChunk % (kVectors * kLanes) == 0);
+                          float scale, Ahead& ahead, ChunkWeights& weights) {
     const BlockTag d;
-    for (std::int64_t first = 0; first < scores.widest; first += kVectors * kLanes) {
-        const T* sources[kVectors];
-        for (int v = 0; v < kVectors; ++v) {
+    const float* factors[kQueries];
+    for (int q = 0; q < kQueries; ++q)
+        factors[q] = queries[q].values;
+    for (std::int64_t first = 0; first < weights.widest; first += kSideBySide * kLanes) {
+        const T* sources[kSideBySide];
+        for (int v = 0; v < kSideBySide; ++v) {
             const std::int64_t key = first + v * kLanes;
             sources[v] = keys + key / kKeyBlock * kKeyBlock * headDim + key % kKeyBlock;
         }
-        BlockVector sums[kQueries][kVectors];
-        for (int q = 0; q < kQueries; ++q)
-            for (int v = 0; v < kVectors; ++v)
-                sums[q][v] = hn::Zero(d);
+        RegisterTile<BlockTag, kQueries, kSideBySide> sums;
+        sums.clear();
         for (std::int64_t dim = 0; dim < headDim; ++dim) {
-            BlockVector key[kVectors];
-            for (int v = 0; v < kVectors; ++v)
-                key[v] = LoadBlock(d, sources[v] + dim * kKeyBlock);
-            for (int q = 0; q < kQueries; ++q)
-                for (int v = 0; v < kVectors; ++v)
-                    sums[q][v] = hn::MulAdd(hn::Set(d, queries[q].values[dim]), key[v], sums[q][v]);
+            ahead.step();
+            sums.add([&](int q) HWY_ATTR { return hn::Set(d, factors[q][dim]); },
+                     [&](int v) HWY_ATTR { return LoadBlock(d, sources[v] + dim * kKeyBlock); });
         }
-        for (int q = 0; q < kQueries; ++q)
-            for (int v = 0; v < kVectors; ++v)
-                hn::StoreU(hn::Mul(sums[q][v], hn::Set(d, scale)), d,
-                           &scores.values[q][first + v * kLanes]);
+        sums.forEach([&](int q, int v, BlockVector sum) HWY_ATTR {
+            hn::Store(hn::Mul(sum, hn::Set(d, scale)), d, &weights.values[q][first + v * kLanes]);
+        });
     }
 }
 
-HWY_INLINE void SoftmaxChunk(int query, ChunkScores& scores) {
+// 2^x for x <= 0, within 2^-23 of it; 0 below 2^-125.
+HWY_INLINE BlockVector Exp2(BlockVector x) {
     const BlockTag d;
-    const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    float* row = scores.values[query];
-    for (std::int64_t j = scores.counts[query]; j < kKeyChunk; ++j)
+    const hn::RebindToSigned<BlockTag> bits;
+    const BlockVector least = hn::Set(d, -125.0F);
+    const BlockVector bounded = hn::Max(least, x);  // in this order, NaN remains NaN
+    const auto whole = hn::NearestInt(bounded);
+    const BlockVector rest = hn::Sub(bounded, hn::ConvertTo(d, whole));
+    // The polynomial of degree 6 nearest to 2^rest in [-0.5, 0.5], by its relative error.
+    BlockVector power = hn::Set(d, 1.5353362E-4F);
+    for (const float coefficient :
+         {1.33988739E-3F, 9.61843692E-3F, 5.55033237E-2F, 2.40226477E-1F, 6.93147182E-1F, 1.0F})
+        power = hn::MulAdd(power, rest, hn::Set(d, coefficient));
+    const auto scaled = hn::Add(hn::BitCast(bits, power), hn::ShiftLeft<23>(whole));
+    return hn::IfThenZeroElse(hn::Lt(x, least), hn::BitCast(d, scaled));
+}
+
+// Turns the scores of a query into weights, and what it has summed so far into the same measure.
+HWY_INLINE void SoftmaxChunk(int query, std::int64_t width, ChunkWeights& weights,
+                             AttentionPartial& partial) {
+    const BlockTag d;
+    float* row = weights.values[query];
+    for (std::int64_t j = weights.counts[query]; j < kKeyChunk; ++j)
         row[j] = kMinusInfinity;
-    BlockVector maxima = hn::Set(d, kMinusInfinity);
-    for (std::int64_t j = 0; j < kKeyChunk; j += lanes)
-        maxima = hn::Max(maxima, hn::LoadU(d, row + j));
+    BlockVector maxima = hn::Set(d, partial.maximum);
+    for (std::int64_t j = 0; j < kKeyChunk; j += kLanes)
+        maxima = hn::Max(maxima, hn::Load(d, row + j));
     const float maximum = hn::GetLane(hn::MaxOfLanes(d, maxima));
     BlockVector sums = hn::Zero(d);
-    for (std::int64_t j = 0; j < kKeyChunk; j += lanes) {
-        const BlockVector weight = hn::Exp(d, hn::Sub(hn::LoadU(d, row + j), hn::Set(d, maximum)));
-        hn::StoreU(weight, d, row + j);
+    for (std::int64_t j = 0; j < kKeyChunk; j += kLanes) {
+        const BlockVector weight = Exp2(hn::Sub(hn::Load(d, row + j), hn::Set(d, maximum)));
+        hn::Store(weight, d, row + j);
         sums = hn::Add(sums, weight);
     }
-    scores.maximum[query] = maximum;
-    scores.sum[query] = hn::GetLane(hn::SumOfLanes(d, sums));
+    if (maximum != partial.maximum) {
+        const float keep = std::exp2(partial.maximum - maximum);
+        partial.maximum = maximum;
+        partial.sum *= keep;
+        for (std::int64_t dim = 0; dim < width; dim += kLanes)
+            hn::StoreU(hn::Mul(hn::LoadU(d, partial.output + dim), hn::Set(d, keep)), d,
+                       partial.output + dim);
+    }
+    partial.sum += hn::GetLane(hn::SumOfLanes(d, sums));
 }
 
-// kVectors vectors from `dim` on of buffer[q, :] [kQueries, width] = sum over the chunk's keys of
-// weight * value.
+// Columns `dim` on, kVectors vectors of them: outputs += the sum over the chunk's keys of weight * value.
 template <int kQueries, int kVectors, typename T>
 HWY_INLINE void WeightColumns(const T* values, std::int64_t width, std::int64_t dim,
-                              const ChunkScores& scores, float* buffer) {
+                              const ChunkWeights& weights, Ahead& ahead,
+                              AttentionPartial* partials) {
     const BlockTag d;
-    BlockVector sums[kQueries][kVectors];
-    for (int q = 0; q < kQueries; ++q)
-        for (int v = 0; v < kVectors; ++v)
-            sums[q][v] = hn::Zero(d);
-    for (std::int64_t j = 0; j < scores.widest; ++j) {
-        BlockVector value[kVectors];
-        for (int v = 0; v < kVectors; ++v)
-            value[v] = LoadBlock(d, values + j * width + dim + v * kLanes);
-        for (int q = 0; q < kQueries; ++q)
-            for (int v = 0; v < kVectors; ++v)
-                sums[q][v] = hn::MulAdd(hn::Set(d, scores.values[q][j]), value[v], sums[q][v]);
+    RegisterTile<BlockTag, kQueries, kVectors> sums;
+    sums.clear();
+    for (std::int64_t j = 0; j < weights.widest; ++j) {
+        ahead.step();
+        const T* row = values + j * width + dim;
+        sums.add([&](int q) HWY_ATTR { return hn::Set(d, weights.values[q][j]); },
+                 [&](int v) HWY_ATTR { return LoadBlock(d, row + v * kLanes); });
     }
-    for (int q = 0; q < kQueries; ++q)
-        for (int v = 0; v < kVectors; ++v)
-            hn::StoreU(sums[q][v], d, buffer + q * width + dim + v * kLanes);
+    sums.forEach([&](int q, int v, BlockVector sum) HWY_ATTR {
+        float* out = partials[q].output + dim + v * kLanes;
+        hn::StoreU(hn::Add(hn::LoadU(d, out), sum), d, out);
+    });
 }
 
 template <int kQueries, typename T>
-HWY_INLINE void WeightValues(const T* values, std::int64_t width, const ChunkScores& scores,
-                             float* buffer) {
-    constexpr int kVectors = kSideBySide<kQueries>;
+HWY_INLINE void WeightValues(const T* values, std::int64_t width, const ChunkWeights& weights,
+                             Ahead& ahead, AttentionPartial* partials) {
     std::int64_t dim = 0;
-    for (; dim + kVectors * kLanes <= width; dim += kVectors * kLanes)
-        WeightColumns<kQueries, kVectors>(values, width, dim, scores, buffer);
+    for (; dim + kSideBySide * kLanes <= width; dim += kSideBySide * kLanes)
+        WeightColumns<kQueries, kSideBySide>(values, width, dim, weights, ahead, partials);
     for (; dim < width; dim += kLanes)
-        WeightColumns<kQueries, 1>(values, width, dim, scores, buffer);
+        WeightColumns<kQueries, 1>(values, width, dim, weights, ahead, partials);
 }
 
-void Merge(AttentionPartial& into, float maximum, float sum, const float* output,
-           std::int64_t width) {
-    const BlockTag d;
-    const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    if (into.sum == 0) {
-        into.maximum = maximum;
-        into.sum = sum;
-        std::copy(output, output + width, into.output);
-        return;
-    }
-    const float joint = std::max(into.maximum, maximum);
-    const float keep = std::exp(into.maximum - joint);
-    const float take = std::exp(maximum - joint);
-    into.maximum = joint;
-    into.sum = into.sum * keep + sum * take;
-    for (std::int64_t dim = 0; dim < width; dim += lanes) {
-        const BlockVector old = hn::Mul(hn::LoadU(d, into.output + dim), hn::Set(d, keep));
-        hn::StoreU(hn::MulAdd(hn::LoadU(d, output + dim), hn::Set(d, take), old), d,
-                   into.output + dim);
-    }
-}
+// Positions [begin, end) of a head, a chunk at most.
+template <typename T>
+struct Chunk {
+    const T* keys;
+    const T* values;
+    std::int64_t headDim, width;
+    std::int64_t begin, end;
+};
 
-// One chunk for up to kQueryTile queries, merged into their partials.
+// One chunk for a tile of queries.
 template <int kQueries, typename T>
-HWY_INLINE void AttendChunk(const KvHead& kv, const AttentionQuery* queries, float scale,
-                            std::int64_t begin, std::int64_t end, AttentionPartial* partials,
-                            float* buffer) {
-    ChunkScores scores;
-    scores.widest = 0;
+HWY_INLINE void AttendChunk(const Chunk<T>& chunk, const AttentionQuery* queries, float scale,
+                            Ahead& keys, Ahead& values, AttentionPartial* partials) {
+    ChunkWeights weights;
+    weights.widest = 0;
     for (int q = 0; q < kQueries; ++q) {
-        scores.counts[q] =
-            std::clamp<std::int64_t>(std::min(end, queries[q].keyCount) - begin, 0, kKeyChunk);
-        scores.widest = std::max(scores.widest, scores.counts[q]);
+        weights.counts[q] = std::clamp<std::int64_t>(
+            std::min(chunk.end, queries[q].keyCount) - chunk.begin, 0, kKeyChunk);
+        weights.widest = std::max(weights.widest, weights.counts[q]);
     }
-    if (scores.widest == 0) return;
-    const std::int64_t width = cpu::paddedHeadDim(kv.headDim);
-    const T* keys = static_cast<const T*>(kv.keys) + begin * kv.headDim;
-    ScoreKeys<kQueries>(keys, queries, kv.headDim, scale, scores);
+    if (weights.widest == 0) return;
+    ScoreKeys<kQueries>(chunk.keys, queries, chunk.headDim, scale, keys, weights);
     for (int q = 0; q < kQueries; ++q)
-        SoftmaxChunk(q, scores);
-    WeightValues<kQueries>(static_cast<const T*>(kv.values) + begin * width, width, scores, buffer);
-    for (int q = 0; q < kQueries; ++q)
-        if (scores.counts[q] != 0)
-            Merge(partials[q], scores.maximum[q], scores.sum[q], buffer + q * width, width);
+        if (weights.counts[q] != 0)
+            SoftmaxChunk(q, chunk.width, weights, partials[q]);
+        else
+            std::fill_n(weights.values[q], weights.widest, 0.0F);
+    WeightValues<kQueries>(chunk.values, chunk.width, weights, values, partials);
 }
 
 template <typename T>
 void AttendSpanTyped(const KvHead& kv, std::span<const AttentionQuery> queries, float scale,
                      std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials) {
-    // One tile's chunk output; head dimensions beyond 1024 are refused when the model is loaded.
-    HWY_ALIGN float buffer[kQueryTile * 1024];
-    for (AttentionPartial& partial : partials)
+    const std::int64_t width = cpu::paddedHeadDim(kv.headDim);
+    for (AttentionPartial& partial : partials) {
+        partial.maximum = kMinusInfinity;
         partial.sum = 0;
-    for (std::int64_t chunk = begin; chunk < end; chunk += kKeyChunk) {
-        const std::int64_t chunkEnd = std::min(end, chunk + kKeyChunk);
+        std::fill_n(partial.output, width, 0.0F);
+    }
+    const std::int64_t tiles = (std::ssize(queries) + kQueryTile - 1) / kQueryTile;
+    const std::int64_t steps = tiles * kKeyChunk * kv.headDim / (kSideBySide * kLanes);
+    const std::int64_t bytes = kKeyChunk * width * std::int64_t{sizeof(T)};
+    for (; begin < end; begin += kKeyChunk) {
+        const std::int64_t index = begin / kKeyChunk;
+        const Chunk<T> chunk{reinterpret_cast<const T*>(kv.keys(index)),
+                             reinterpret_cast<const T*>(kv.values(index)),
+                             kv.headDim,
+                             width,
+                             begin,
+                             std::min(end, begin + kKeyChunk)};
+        // While this chunk is computed, the next one is on its way.
+        const std::int64_t ahead = chunk.end == end ? 0 : bytes;
+        Ahead keys(kv.keys(index + 1), ahead, steps);
+        Ahead values(kv.values(index + 1), ahead, steps);
         std::size_t q = 0;
         for (; q + kQueryTile <= queries.size(); q += kQueryTile)
-            AttendChunk<kQueryTile, T>(kv, &queries[q], scale, chunk, chunkEnd, &partials[q],
-                                       buffer);
-        for (; q < queries.size(); ++q)
-            AttendChunk<1, T>(kv, &queries[q], scale, chunk, chunkEnd, &partials[q], buffer);
+            AttendChunk<kQueryTile>(chunk, &queries[q], scale, keys, values, &partials[q]);
+        if (q + 2 == queries.size())
+            AttendChunk<2>(chunk, &queries[q], scale, keys, values, &partials[q]);
+        else if (q + 1 == queries.size())
+            AttendChunk<1>(chunk, &queries[q], scale, keys, values, &partials[q]);
     }
 }
 
 void AttendSpan(const KvHead& kv, std::span<const AttentionQuery> queries, float scale,
                 std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials) {
+    scale *= 1.44269504F;  // the logarithm of e: from here on all powers are of 2
     if (kv.precision == KvPrecision::F16)
         AttendSpanTyped<hwy::float16_t>(kv, queries, scale, begin, end, partials);
     else
@@ -211,8 +240,18 @@ void AttendSpan(const KvHead& kv, std::span<const AttentionQuery> queries, float
 }
 
 void MergePartial(AttentionPartial& into, const AttentionPartial& from, std::int64_t headDim) {
-    if (from.sum != 0)
-        Merge(into, from.maximum, from.sum, from.output, cpu::paddedHeadDim(headDim));
+    if (from.sum == 0) return;
+    const BlockTag d;
+    const float maximum = std::max(into.maximum, from.maximum);
+    const float keep = std::exp2(into.maximum - maximum);
+    const float take = std::exp2(from.maximum - maximum);
+    into.maximum = maximum;
+    into.sum = into.sum * keep + from.sum * take;
+    for (std::int64_t dim = 0; dim < cpu::paddedHeadDim(headDim); dim += kLanes) {
+        const BlockVector old = hn::Mul(hn::LoadU(d, into.output + dim), hn::Set(d, keep));
+        hn::StoreU(hn::MulAdd(hn::LoadU(d, from.output + dim), hn::Set(d, take), old), d,
+                   into.output + dim);
+    }
 }
 
 }  // namespace qllama::HWY_NAMESPACE

@@ -6,6 +6,7 @@
 // and prefill, alone or in a batch, on any number of threads, give bit-identical results.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -22,15 +23,23 @@ constexpr std::int64_t kKeySpan = 512;
     return (headDim + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
 }
 
-// Keys and values of one kv head of one layer, f16 or f32:
-//   keys   [capacity / kKeyBlock][headDim][kKeyBlock]: one vector load gives neighbouring positions
-//   values [capacity][paddedHeadDim], zero in the padding
-// capacity is a multiple of kKeyChunk.
+// Keys and values of one kv head of one layer, f16 or f32. Chunk c of its positions begins
+// c * chunkBytes behind `data`, with
+//   keys   [kKeyChunk / kKeyBlock][headDim][kKeyBlock]: one vector load gives neighbouring positions
+//   values [kKeyChunk][paddedHeadDim], zero in the padding
 struct KvHead {
     KvPrecision precision = KvPrecision::F16;
-    const void* keys = nullptr;
-    const void* values = nullptr;
+    std::byte* data = nullptr;
+    std::int64_t chunkBytes = 0;
     std::int64_t headDim = 0;
+
+    [[nodiscard]] static std::int64_t elementBytes(KvPrecision precision) {
+        return precision == KvPrecision::F16 ? 2 : 4;
+    }
+    [[nodiscard]] std::byte* keys(std::int64_t chunk) const { return data + chunk * chunkBytes; }
+    [[nodiscard]] std::byte* values(std::int64_t chunk) const {
+        return keys(chunk) + kKeyChunk * headDim * elementBytes(precision);
+    }
 };
 
 struct AttentionQuery {
@@ -38,10 +47,11 @@ struct AttentionQuery {
     std::int64_t keyCount = 0;      // sees keys [0, keyCount)
 };
 
-// Softmax over a part of the keys, not yet normalised: output = sum of exp(score - maximum) * value.
+// Softmax over a part of the keys, not yet normalised, with powers of 2 for those of e:
+// output = sum of 2^(score - maximum) * value, scores in multiples of ln 2.
 struct AttentionPartial {
     float maximum = 0;
-    float sum = 0;            // 0: this query sees no key of the part
+    float sum = 0;            // of the same powers; 0: this query sees no key of the part
     float* output = nullptr;  // [paddedHeadDim]
 };
 

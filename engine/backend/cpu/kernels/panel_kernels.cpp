@@ -6,13 +6,12 @@
 #include <cassert>
 #include <cstddef>
 #include <new>
-#include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/panel_kernels.cpp"
 #include <hwy/foreach_target.h>
 
-#include "engine/backend/cpu/kernels/load-inl.h"
+#include "engine/backend/cpu/kernels/register_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
@@ -102,82 +101,35 @@ HWY_INLINE void PackRows(const RowMajorWeights& w, std::int64_t row, std::int64_
     }
 }
 
-// sum += a * b where the sum is. A tile takes every register that AVX2 has, and left to itself this
-// compiler moves the sums about until one of them waits for memory in each turn of the loop.
-HWY_INLINE void AddProduct(const F32Vector& a, const F32Vector& b, F32Vector& sum) {
-#if HWY_TARGET == HWY_AVX2
-    asm("vfmadd231ps %2, %1, %0" : "+x"(sum.raw) : "x"(a.raw), "x"(b.raw));
-#else
-    sum = hn::MulAdd(a, b, sum);
-#endif
+using TileOfSums = RegisterTile<F32Tag, kTileTokens, kTileRows>;  // [token][row]
+
+HWY_INLINE void AddVector(const float* weights, const float* x, std::int64_t v, TileOfSums& sums) {
+    const F32Tag d;
+    sums.add([&](int t) HWY_ATTR { return hn::Load(d, x + (v * kTileTokens + t) * Lanes()); },
+             [&](int r) HWY_ATTR { return hn::Load(d, weights + (v * kTileRows + r) * Lanes()); });
 }
 
-// The sums of a register tile, counted through at compile time alone: else this compiler keeps them in
-// memory as well.
-class TileSums {
-public:
-    // Adds the products of vectors [0, vectors) to `kept`, or puts them there. Four vectors in a turn of
-    // the loop, whose own instructions are then few beside theirs.
-    HWY_INLINE static void addAll(const float* weights, std::int64_t vectors, const float* x,
-                                  bool isFirst, float* kept) {
-        TileSums sums;
-        if (isFirst)
-            sums.clear(kAll);
-        else
-            sums.load(kept, kAll);
-        std::int64_t v = 0;
-        for (; v + 4 <= vectors; v += 4) {
-            sums.add(weights, v, x, kTokens, kAll);
-            sums.add(weights, v + 1, x, kTokens, kAll);
-            sums.add(weights, v + 2, x, kTokens, kAll);
-            sums.add(weights, v + 3, x, kTokens, kAll);
-        }
-        asm("" : "+r"(v));  // nothing of the last vectors is to be fetched in the loop above
-        for (; v < vectors; ++v)
-            sums.add(weights, v, x, kTokens, kAll);
-        sums.store(kept, kAll);
-    }
-
-private:
-    static constexpr std::make_integer_sequence<std::int64_t, kTileTokens> kTokens{};
-    static constexpr std::make_integer_sequence<std::int64_t, kTileSums> kAll{};
-
-    template <std::int64_t... kSum>
-    HWY_INLINE void clear(std::integer_sequence<std::int64_t, kSum...>) {
-        ((m_sums[kSum] = hn::Zero(F32Tag())), ...);
-    }
-    template <std::int64_t... kSum>
-    HWY_INLINE void load(const float* kept, std::integer_sequence<std::int64_t, kSum...>) {
-        ((m_sums[kSum] = hn::Load(F32Tag(), kept + kSum * Lanes())), ...);
-    }
-    template <std::int64_t... kSum>
-    HWY_INLINE void store(float* kept, std::integer_sequence<std::int64_t, kSum...>) const {
-        (hn::Store(m_sums[kSum], F32Tag(), kept + kSum * Lanes()), ...);
-    }
-    // Vector v of each row times the tokens of the tile.
-    template <std::int64_t... kToken, std::int64_t... kStep>
-    HWY_INLINE void add(const float* weights, std::int64_t v, const float* x,
-                        std::integer_sequence<std::int64_t, kToken...>,
-                        std::integer_sequence<std::int64_t, kStep...>) {
-        F32Vector tokens[] = {hn::Load(F32Tag(), x + (v * kTileTokens + kToken) * Lanes())...};
-        (Settle(tokens[kToken]), ...);
-        F32Vector weight;
-        ((weight =
-              kStep % kTileTokens == 0
-                  ? hn::Load(F32Tag(), weights + (v * kTileRows + kStep / kTileTokens) * Lanes())
-                  : weight,
-          AddProduct(weight, tokens[kStep % kTileTokens],
-                     m_sums[kStep % kTileTokens * kTileRows + kStep / kTileTokens])),
-         ...);
-    }
-
-    F32Vector m_sums[kTileSums];  // [token][row]
-};
-
-// One register tile over a block of columns; its sums start from and end in `kept`.
+// One register tile over a block of columns; its sums start from and end in `kept`. Four vectors in a
+// turn of the loop, whose own instructions are then few beside theirs.
 HWY_INLINE void MultiplyTile(const float* weights, const float* x, const ColumnBlock& block,
                              float* kept, float* totals) {
-    TileSums::addAll(weights, VectorsOf(block.count), x, block.isFirst(), kept);
+    const std::int64_t vectors = VectorsOf(block.count);
+    TileOfSums tile;
+    if (block.isFirst())
+        tile.clear();
+    else
+        tile.load(kept);
+    std::int64_t v = 0;
+    for (; v + 4 <= vectors; v += 4) {
+        AddVector(weights, x, v, tile);
+        AddVector(weights, x, v + 1, tile);
+        AddVector(weights, x, v + 2, tile);
+        AddVector(weights, x, v + 3, tile);
+    }
+    asm("" : "+r"(v));  // nothing of the last vectors is to be fetched in the loop above
+    for (; v < vectors; ++v)
+        AddVector(weights, x, v, tile);
+    tile.store(kept);
     if (!block.isLast()) return;
     F32Vector sums[kTileSums];
     for (std::int64_t i = 0; i < kTileSums; ++i)
