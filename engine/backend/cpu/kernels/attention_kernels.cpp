@@ -216,10 +216,11 @@ void AttendSpanTyped(const KvHead& kv, std::span<const AttentionQuery> queries, 
                              width,
                              begin,
                              std::min(end, begin + kKeyChunk)};
-        // While this chunk is computed, the next one is on its way.
-        const std::int64_t ahead = chunk.end == end ? 0 : bytes;
-        Ahead keys(kv.keys(index + 1), ahead, steps);
-        Ahead values(kv.values(index + 1), ahead, steps);
+        // While this chunk is computed, the next one is on its way. Behind the last one there may be no
+        // memory yet, which to look for takes long.
+        const bool isLast = chunk.end == end;
+        Ahead keys(kv.keys(isLast ? index : index + 1), isLast ? 0 : bytes, steps);
+        Ahead values(kv.values(isLast ? index : index + 1), isLast ? 0 : bytes, steps);
         std::size_t q = 0;
         for (; q + kQueryTile <= queries.size(); q += kQueryTile)
             AttendChunk<kQueryTile>(chunk, &queries[q], scale, keys, values, &partials[q]);
