@@ -54,6 +54,8 @@ void addTensor(Facts& facts, const CatalogTensor& tensor) {
     if (!isFloat(tensor.dtype) || tensor.elementCount() == 0 || tensor.shape.empty()) return;
     for (const StoredTensor& part : tensor.parts)
         addSamples(facts, part);
+    // In huge pages a few values keep megabytes resident, and kept weights will need none of them.
+    tensor.releasePages();
 }
 
 }  // namespace
