@@ -36,11 +36,12 @@ float productOf(const QuantizedMatrix& weights, std::int64_t row,
     float minimumSum = 0;
     for (std::int64_t b = 0; b < activations.blocks; ++b) {
         const std::byte* block = tile + b * infoOf(weights.format).blockBytes;
-        const auto index = static_cast<std::size_t>(token * activations.blocks + b);
+        const auto index = static_cast<std::size_t>(activations.place(token, b));
         std::int32_t total = 0;
         for (std::int64_t k = 0; k < kBlockColumns; ++k)
             total += weightOf(weights, block + kTileRows * 2, inTile, k) *
-                     activations.values[index * kBlockColumns + static_cast<std::size_t>(k)];
+                     activations.values[static_cast<std::size_t>(
+                         activations.groupPlace(token, b, k / kGroupColumns) + k % kGroupColumns)];
         float scale = std::to_integer<int>(block[inTile]);
         if (weights.format == QuantFormat::Q8) {
             std::uint16_t half;
@@ -97,7 +98,7 @@ void TestQuantKernels::productsHaveTheBitsOfThePlainLoop_data() {
     QTest::addColumn<bool>("extreme");
     for (const std::string& target : cpu::simdTargetsFound())
         for (const QuantFormatInfo& info : quantFormats())
-            for (const int tokens : {1, 3, 4, 8, 13})
+            for (const int tokens : {1, 3, 4, 8, 12, 29})
                 for (const bool extreme : {false, true})
                     QTest::addRow("%s %s n=%d %s", target.c_str(), std::string(info.key).c_str(),
                                   tokens, extreme ? "extreme" : "random")

@@ -1,6 +1,7 @@
 #include "engine/backend/cpu/kernels/arithmetic_kernels.h"
 
 #include <cstring>
+#include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/arithmetic_kernels.cpp"
@@ -52,26 +53,28 @@ std::int64_t MultiplyAddF32(std::int64_t rounds) {
 #if QLLAMA_HAVE_INT8
 
 // Without VNNI: products in pairs of 16 bits, pairs of those in 32 bits, and the addition.
-HWY_INLINE Ints AddProducts(Ints sum, Bytes weights, Bytes activations) {
+HWY_INLINE void AddProducts(Bytes weights, Bytes activations, Ints& sum) {
 #if HWY_TARGET == HWY_AVX3_DL
-    return Ints{_mm512_dpbusd_epi32(sum.raw, weights.raw, activations.raw)};
+    AddFourProducts(weights, activations, sum);
 #else
-    return hn::Add(sum, SumPairs(MulPairs(weights, activations)));
+    sum = hn::Add(sum, SumPairs(MulPairs(weights, activations)));
 #endif
 }
 
+// One turn; counted through at compile time alone, or this compiler keeps the sums in memory and
+// the peak is that of loads and stores.
+template <int... kSum>
+HWY_INLINE void AddToEach(Bytes weights, Bytes& activations, Ints* sums,
+                          std::integer_sequence<int, kSum...>) {
+    ((Opaque(activations), AddProducts(weights, activations, sums[kSum]), Opaque(sums[kSum])), ...);
+}
+
 std::int64_t MultiplyAddInt8(std::int64_t rounds) {
-    auto weights = hn::Set(ByteTag(), 1);
+    const auto weights = hn::Set(ByteTag(), 1);
     auto activations = hn::Set(ByteTag(), 0);
-    Ints sums[kSums];
-    for (Ints& sum : sums)
-        sum = hn::Zero(IntTag());
+    Ints sums[kSums] = {};
     for (std::int64_t round = 0; round < rounds; ++round)
-        for (Ints& sum : sums) {
-            Opaque(activations);
-            sum = AddProducts(sum, weights, activations);
-            Opaque(sum);
-        }
+        AddToEach(weights, activations, sums, std::make_integer_sequence<int, kSums>());
     return rounds * kSums * static_cast<std::int64_t>(hn::Lanes(ByteTag()));
 }
 

@@ -9,6 +9,8 @@
 
 #include <hwy/highway.h>
 
+#include "engine/backend/cpu/kernels/load-inl.h"
+
 #undef QLLAMA_HAVE_INT8
 #if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || \
     HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
@@ -64,6 +66,14 @@ HWY_INLINE Ints SumPairs(Words w) {
 #endif
 }
 
+#if HWY_TARGET == HWY_AVX3_DL
+// sum [i] += u[4i] * s[4i] + ... + u[4i+3] * s[4i+3] where the sum is; see AddProduct of
+// register_tile-inl.h.
+HWY_INLINE void AddFourProducts(Bytes u, Bytes s, Ints& sum) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(u.raw), "v"(s.raw));
+}
+#endif
+
 // Products of signed weights with signed activations, both within -127 .. 127, where each instruction
 // multiplies unsigned by signed. What is made of the weights is made once for many activations.
 #if HWY_TARGET == HWY_AVX3_DL
@@ -77,15 +87,16 @@ HWY_INLINE SignedWeights PrepareSigned(Bytes weights) {
     return {hn::Xor(weights, hn::Set(ByteTag(), 128))};
 }
 
-// Where the sum over a block begins; *start is -128 times the sum of its activations.
-HWY_INLINE Ints StartSigned(const std::int32_t* start) {
-    return hn::Set(IntTag(), *start);
-}
-
-// sum + the products of four weights of each row with four activations.
-HWY_INLINE Ints AddSignedGroup(Ints sum, const SignedWeights& w, Bytes activations) {
-    return Ints{_mm512_dpbusd_epi32(sum.raw, w.raised.raw, activations.raw)};
-}
+// The sum over a block; *start is -128 times the sum of its activations.
+struct SignedSum {
+    Ints sum;
+    HWY_INLINE void start(const std::int32_t* start) { sum = hn::Set(IntTag(), *start); }
+    // The products of four weights of each row with four activations.
+    HWY_INLINE void add(const SignedWeights& w, Bytes activations) {
+        AddFourProducts(w.raised, activations, sum);
+    }
+    HWY_INLINE Ints total() const { return sum; }
+};
 
 #else
 
@@ -105,22 +116,25 @@ HWY_INLINE SignedWeights PrepareSigned(Bytes weights) {
 #endif
 }
 
-HWY_INLINE Ints StartSigned(const std::int32_t*) {
-    return hn::Zero(IntTag());
-}
-
-HWY_INLINE Ints AddSignedGroup(Ints sum, const SignedWeights& w, Bytes activations) {
+struct SignedSum {
+    Ints sum;
+    HWY_INLINE void start(const std::int32_t*) { sum = hn::Zero(IntTag()); }
+    HWY_INLINE void add(const SignedWeights& w, Bytes activations) {
 #if HWY_TARGET == HWY_AVX3
-    const auto negative = _mm512_movepi8_mask(w.weights.raw);
-    const auto turned =
-        _mm512_mask_sub_epi8(activations.raw, negative, _mm512_setzero_si512(), activations.raw);
+        const auto negative = _mm512_movepi8_mask(w.weights.raw);
+        const auto turned = _mm512_mask_sub_epi8(activations.raw, negative, _mm512_setzero_si512(),
+                                                 activations.raw);
 #elif HWY_TARGET == HWY_AVX2
-    const auto turned = _mm256_sign_epi8(activations.raw, w.weights.raw);
+        const auto turned = _mm256_sign_epi8(activations.raw, w.weights.raw);
 #else
-    const auto turned = _mm_sign_epi8(activations.raw, w.weights.raw);
+        const auto turned = _mm_sign_epi8(activations.raw, w.weights.raw);
 #endif
-    return hn::Add(sum, SumPairs(MulPairs(w.sizes, Bytes{turned})));
-}
+        sum = hn::Add(sum, SumPairs(MulPairs(w.sizes, Bytes{turned})));
+    }
+    HWY_INLINE Ints total() const {
+        return sum;
+    }
+};
 
 #endif
 
@@ -129,22 +143,23 @@ HWY_INLINE Ints AddSignedGroup(Ints sum, const SignedWeights& w, Bytes activatio
 struct NibbleSum {
 #if HWY_TARGET == HWY_AVX3_DL
     Ints sum;
-    HWY_INLINE void reset() {
+    HWY_INLINE void start(const std::int32_t*) {
         sum = hn::Zero(IntTag());
     }
     HWY_INLINE void add(Bytes weights, Bytes activations) {
-        sum = Ints{_mm512_dpbusd_epi32(sum.raw, weights.raw, activations.raw)};
+        AddFourProducts(weights, activations, sum);
     }
     HWY_INLINE Ints total() const {
         return sum;
     }
 #else
     Words sum;
-    HWY_INLINE void reset() {
+    HWY_INLINE void start(const std::int32_t*) {
         sum = hn::Zero(WordTag());
     }
     HWY_INLINE void add(Bytes weights, Bytes activations) {
         sum = hn::Add(sum, MulPairs(weights, activations));
+        Settle(sum);
     }
     HWY_INLINE Ints total() const {
         return SumPairs(sum);

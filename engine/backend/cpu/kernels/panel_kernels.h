@@ -26,6 +26,9 @@ struct PackedTokens {
     hwy::AlignedFreeUniquePtr<float[]> values;
 };
 
+// Whether weights of this type are multiplied faster this way than as they lie.
+bool panelsRepay(DType dtype);
+
 // Makes room for n tokens, to be filled by packTile for each of its tiles (which may run on several
 // threads). Throws std::bad_alloc.
 void resizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t columns);

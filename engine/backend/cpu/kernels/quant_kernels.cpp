@@ -16,78 +16,118 @@ HWY_BEFORE_NAMESPACE();
 #endif
 namespace qllama::HWY_NAMESPACE {
 
+struct Target {
+    float* out;  // [token * stride + row]
+    std::int64_t stride;
+    bool accumulate;
+};
+
+// The first `rows` of a tile's results for one token.
+HWY_INLINE void PutRow(const float* results, std::int64_t rows, bool accumulate, float* out) {
+    const hn::CappedTag<float, kTileRows> d;
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    std::int64_t row = 0;
+    for (; row + lanes <= rows; row += lanes) {
+        const auto sum = hn::Load(d, results + row);
+        hn::StoreU(accumulate ? hn::Add(hn::LoadU(d, out + row), sum) : sum, d, out + row);
+    }
+    for (; row < rows; ++row)
+        out[row] = accumulate ? out[row] + results[row] : results[row];
+}
+
 // kTiles tiles, `stride` apart, times the tokens [token, token + kTokens).
-template <QuantFormat kFormat, int kTiles, int kTokens>
+template <QuantFormat kFormat, int kTiles, int kTokens, int kTogether>
 void MultiplyInto(const QuantizedMatrix& weights, std::int64_t firstTile, std::int64_t stride,
-                  const QuantizedActivations& activations, std::int64_t token, float* out,
-                  std::int64_t outStride, bool accumulate) {
+                  const QuantizedActivations& activations, std::int64_t token,
+                  const Target& target) {
     Tile tiles[kTiles];
-    TokenBlocks tokens[kTokens];
     for (int i = 0; i < kTiles; ++i) {
         const std::int64_t tile = firstTile + i * stride;
         tiles[i] = {
             weights.tiles + tile * weights.tileBytes(),
             weights.rowFactors != nullptr ? weights.rowFactors + tile * kTileRows * 2 : nullptr};
     }
-    for (int t = 0; t < kTokens; ++t)
-        tokens[t] = BlocksOf(activations, token + t);
     HWY_ALIGN float results[kTiles][kTokens][kTileRows];
-    TileProducts<kFormat, kTiles, kTokens>(tiles, weights.blocksPerRow(), tokens, results);
+    TileProducts<kFormat, kTiles, kTokens>(tiles, weights.blocksPerRow(),
+                                           BlocksFrom<kTogether>(activations, token), results);
     for (int i = 0; i < kTiles; ++i) {
         const std::int64_t firstRow = (firstTile + i * stride) * kTileRows;
         const std::int64_t rows = std::min(kTileRows, weights.rows - firstRow);
-        for (int t = 0; t < kTokens; ++t) {
-            float* target = out + (token + t) * outStride + firstRow;
-            for (std::int64_t row = 0; row < rows; ++row)
-                target[row] = accumulate ? target[row] + results[i][t][row] : results[i][t][row];
-        }
+        for (int t = 0; t < kTokens; ++t)
+            PutRow(results[i][t], rows, target.accumulate,
+                   target.out + (token + t) * target.stride + firstRow);
     }
 }
 
 template <QuantFormat kFormat>
 void MatvecTilesOf(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
-                   const QuantizedActivations& activations, float* out, bool accumulate) {
+                   const QuantizedActivations& activations, const Target& target) {
     const std::int64_t length = (endTile - beginTile) / kMatvecTiles;
     for (std::int64_t i = 0; i < length; ++i)
-        MultiplyInto<kFormat, kMatvecTiles, 1>(weights, beginTile + i, length, activations, 0, out,
-                                               0, accumulate);
+        MultiplyInto<kFormat, kMatvecTiles, 1, 1>(weights, beginTile + i, length, activations, 0,
+                                                  target);
     for (std::int64_t tile = beginTile + length * kMatvecTiles; tile < endTile; ++tile)
-        MultiplyInto<kFormat, 1, 1>(weights, tile, 0, activations, 0, out, 0, accumulate);
+        MultiplyInto<kFormat, 1, 1, 1>(weights, tile, 0, activations, 0, target);
+}
+
+// A tile times the tokens [token, end).
+template <QuantFormat kFormat>
+void MultiplyTile(const QuantizedMatrix& weights, std::int64_t tile,
+                  const QuantizedActivations& activations, std::int64_t token, std::int64_t end,
+                  const Target& target) {
+    for (; token + kTileTokens <= end; token += kTileTokens)
+        MultiplyInto<kFormat, 1, kTileTokens, kTileTokens>(weights, tile, 0, activations, token,
+                                                           target);
+    for (; token + kSmallTileTokens <= end; token += kSmallTileTokens)
+        MultiplyInto<kFormat, 1, kSmallTileTokens, kTileTokens>(weights, tile, 0, activations,
+                                                                token, target);
+    for (; token < end; ++token)
+        MultiplyInto<kFormat, 1, 1, kTileTokens>(weights, tile, 0, activations, token, target);
+}
+
+// So many tokens that their activations stay in the L2 cache while the tiles of a portion pass by.
+std::int64_t BlockTokens(const QuantizedActivations& activations) {
+    constexpr std::int64_t kBytes = std::int64_t{256} << 10;
+    const std::int64_t together = activations.blocks * kBlockColumns * kTileTokens;
+    return std::max<std::int64_t>(1, kBytes / together) * kTileTokens;
 }
 
 template <QuantFormat kFormat>
 void MultiplyTilesOf(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
-                     const QuantizedActivations& activations, std::int64_t n, float* out,
-                     std::int64_t outStride, bool accumulate) {
-    if (n == 1)
-        return MatvecTilesOf<kFormat>(weights, beginTile, endTile, activations, out, accumulate);
-    for (std::int64_t tile = beginTile; tile < endTile; ++tile) {
-        std::int64_t token = 0;
-        for (; token + kTileTokens <= n; token += kTileTokens)
-            MultiplyInto<kFormat, 1, kTileTokens>(weights, tile, 0, activations, token, out,
-                                                  outStride, accumulate);
-        for (; token + kSmallTileTokens <= n; token += kSmallTileTokens)
-            MultiplyInto<kFormat, 1, kSmallTileTokens>(weights, tile, 0, activations, token, out,
-                                                       outStride, accumulate);
-        for (; token < n; ++token)
-            MultiplyInto<kFormat, 1, 1>(weights, tile, 0, activations, token, out, outStride,
-                                        accumulate);
-    }
+                     const QuantizedActivations& activations, std::int64_t n,
+                     const Target& target) {
+    if (n == 1) return MatvecTilesOf<kFormat>(weights, beginTile, endTile, activations, target);
+    const std::int64_t tokens = BlockTokens(activations);
+    for (std::int64_t token = 0; token < n; token += tokens)
+        for (std::int64_t tile = beginTile; tile < endTile; ++tile)
+            MultiplyTile<kFormat>(weights, tile, activations, token, std::min(token + tokens, n),
+                                  target);
 }
 
 void MultiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
                    const QuantizedActivations& activations, std::int64_t n, float* out,
                    std::int64_t outStride, bool accumulate) {
+    const Target target{out, outStride, accumulate};
     if (weights.format == QuantFormat::Q8)
-        MultiplyTilesOf<QuantFormat::Q8>(weights, beginTile, endTile, activations, n, out,
-                                         outStride, accumulate);
+        MultiplyTilesOf<QuantFormat::Q8>(weights, beginTile, endTile, activations, n, target);
     else
-        MultiplyTilesOf<QuantFormat::Q4>(weights, beginTile, endTile, activations, n, out,
-                                         outStride, accumulate);
+        MultiplyTilesOf<QuantFormat::Q4>(weights, beginTile, endTile, activations, n, target);
 }
 
-// Rounds block `index` of 32 activations; q = round(x / scale), scale = max |x| / 127.
-void QuantizeBlock(const float* x, std::int64_t index, QuantizedActivations& activations) {
+void ResizeActivations(QuantizedActivations& activations, std::int64_t n, std::int64_t columns) {
+    activations.blocks = (columns + kBlockColumns - 1) / kBlockColumns;
+    activations.together = n == 1 ? 1 : kTileTokens;
+    const std::int64_t tiles = (n + activations.together - 1) / activations.together;
+    const auto blocks = static_cast<std::size_t>(tiles * activations.together * activations.blocks);
+    activations.values.resize(blocks * kBlockColumns);
+    activations.scales.resize(blocks);
+    activations.scaledSums.resize(blocks);
+    activations.starts.resize(blocks);
+}
+
+// Rounds a block of 32 activations; q = round(x / scale), scale = max |x| / 127.
+void QuantizeBlock(const float* x, std::int64_t token, std::int64_t block,
+                   QuantizedActivations& activations) {
     const hn::CappedTag<float, kBlockColumns> d;
     const hn::Rebind<std::int32_t, decltype(d)> ints;
     const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -100,30 +140,33 @@ void QuantizeBlock(const float* x, std::int64_t index, QuantizedActivations& act
     for (std::int64_t k = 0; k < kBlockColumns; k += lanes)
         hn::Store(hn::NearestInt(hn::Mul(hn::LoadU(d, x + k), hn::Set(d, inverse))), ints,
                   rounded + k);
-    std::int8_t* values = activations.values.data() + index * kBlockColumns;
+    std::int8_t values[kBlockColumns];
     std::int32_t sum = 0;
     for (std::int64_t k = 0; k < kBlockColumns; ++k) {
         values[k] = static_cast<std::int8_t>(rounded[k]);
         sum += rounded[k];
     }
+    std::int8_t* group = activations.values.data() + activations.groupPlace(token, block, 0);
+    const std::int64_t apart = activations.together * kGroupColumns;
+    for (std::int64_t k = 0; k < kBlockColumns; k += kGroupColumns, group += apart)
+        std::memcpy(group, values + k, kGroupColumns);
     const float scale = maximum / 127.0F;
-    const auto block = static_cast<std::size_t>(index);
-    activations.scales[block] = scale;
-    activations.scaledSums[block] = scale * static_cast<float>(sum);
-    activations.starts[block] = -128 * sum;
+    const auto place = static_cast<std::size_t>(activations.place(token, block));
+    activations.scales[place] = scale;
+    activations.scaledSums[place] = scale * static_cast<float>(sum);
+    activations.starts[place] = -128 * sum;
 }
 
 void QuantizeRow(const float* x, std::int64_t columns, std::int64_t row,
                  QuantizedActivations& activations) {
-    std::int64_t index = row * activations.blocks;
-    for (std::int64_t column = 0; column < columns; column += kBlockColumns, ++index) {
+    for (std::int64_t column = 0; column < columns; column += kBlockColumns) {
         const float* source = x + column;
         HWY_ALIGN float padded[kBlockColumns] = {};
         if (columns - column < kBlockColumns) {
             std::memcpy(padded, source, static_cast<std::size_t>(columns - column) * sizeof(float));
             source = padded;
         }
-        QuantizeBlock(source, index, activations);
+        QuantizeBlock(source, row, column / kBlockColumns, activations);
     }
 }
 
@@ -132,18 +175,14 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace qllama {
+HWY_EXPORT(ResizeActivations);
 HWY_EXPORT(MultiplyTiles);
 HWY_EXPORT(QuantizeRow);
 
 namespace cpu {
 
 void resizeActivations(QuantizedActivations& activations, std::int64_t n, std::int64_t columns) {
-    activations.blocks = (columns + kBlockColumns - 1) / kBlockColumns;
-    const auto blocks = static_cast<std::size_t>(n * activations.blocks);
-    activations.values.resize(blocks * kBlockColumns);
-    activations.scales.resize(blocks);
-    activations.scaledSums.resize(blocks);
-    activations.starts.resize(blocks);
+    HWY_DYNAMIC_DISPATCH(ResizeActivations)(activations, n, columns);
 }
 
 void quantizeRow(const float* x, std::int64_t columns, std::int64_t row,

@@ -13,14 +13,26 @@
 
 namespace qllama::cpu {
 
-// n rows of `columns` activations: value = scale * q. Columns are padded with zeros to whole blocks.
+// n rows of `columns` activations, one for each token: value = scale * q. Columns are padded with zeros to
+// whole blocks; tokens are stored `together`, so many as a kernel takes at a time.
 struct QuantizedActivations {
-    std::int64_t blocks = 0;          // a row
-    std::vector<std::int8_t> values;  // [n, blocks * 32]
-    std::vector<float> scales;        // [n, blocks]
-    std::vector<float> scaledSums;    // [n, blocks]: scale times the sum of the block's q
-    std::vector<std::int32_t>
-        starts;  // [n, blocks]: -128 times that sum, what raised weights take off
+    std::int64_t blocks = 0;           // a row
+    std::int64_t together = 1;         // tokens
+    std::vector<std::int8_t> values;   // q: [n / together][block][group of 4 columns][together][4]
+    std::vector<float> scales;         // [n / together][block][together], as those below
+    std::vector<float> scaledSums;     // scale times the sum of the block's q
+    std::vector<std::int32_t> starts;  // -128 times that sum, what raised weights take off
+
+    // Where a block's scale and sums lie, and where the four values of a group of its columns.
+    [[nodiscard]] std::int64_t place(std::int64_t token, std::int64_t block) const {
+        return (token / together * blocks + block) * together + token % together;
+    }
+    [[nodiscard]] std::int64_t groupPlace(std::int64_t token, std::int64_t block,
+                                          std::int64_t group) const {
+        const std::int64_t before =
+            (token / together * blocks + block) * (kBlockColumns / kGroupColumns) + group;
+        return (before * together + token % together) * kGroupColumns;
+    }
 };
 
 // Makes room for n rows, to be filled by quantizeRow (which may run on several threads).

@@ -14,12 +14,13 @@
 HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
 
-// sum += a * b where the sum is. A tile takes every register that AVX2 has, and left to itself this
-// compiler moves the sums about until one of them waits for memory in each turn of the loop.
+// sum += a * b where the sum is. A tile takes every register that AVX2 has and nearly all of AVX-512's, and
+// left to itself this compiler moves the sums about until some of them wait for memory in each turn of
+// the loop.
 template <typename Vector>
 HWY_INLINE void AddProduct(const Vector& a, const Vector& b, Vector& sum) {
-#if HWY_TARGET == HWY_AVX2
-    asm("vfmadd231ps %2, %1, %0" : "+x"(sum.raw) : "x"(a.raw), "x"(b.raw));
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+    asm("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
 #else
     sum = hn::MulAdd(a, b, sum);
 #endif
