@@ -26,10 +26,10 @@ constexpr std::int64_t kTileSums = kTileTokens * kTileRows;
 
 // A panel of weights, widened once, stays in the L1 cache while a block of tokens passes by; of that
 // block, so many columns stay in the L2 cache while the panels of a group take their turns, beside the
-// sums of all of them.
+// sums of all of them, which is larger where there is AVX-512.
 constexpr std::int64_t kPanelRows = 8;
 constexpr std::int64_t kPanelColumns = 512;
-constexpr std::int64_t kGroupRows = 32;
+constexpr std::int64_t kGroupRows = HWY_TARGET <= HWY_AVX3 ? 64 : 32;
 constexpr std::int64_t kBlockTiles = 132 / kTileTokens;
 
 HWY_INLINE std::int64_t Lanes() {
