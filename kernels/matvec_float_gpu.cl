@@ -4,11 +4,10 @@
 //   x          [columns]
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
-// Work: a work-group of LOCAL items is made of teams of TEAM items (32 or 64, what the hardware runs
-// in step); a team takes ROWS rows at a time, so that their loads are under way together and x is read
+// Work: a work-group of LOCAL items is made of teams of TEAM items (a power of two); a team takes ROWS rows at a time, so that their loads are under way together and x is read
 // once for them. Neighbouring items read neighbouring eights of weights (16 bytes of a half, in one
-// load), so that a team reads whole lines; rows that are not made of eights, which would not be
-// aligned, are read a weight at a time. The sums of a team are reduced in local memory. Global size:
+// load), so that a team reads whole lines, and an item AHEAD eights of each row before it multiplies;
+// rows that are not made of eights, which would not be aligned, are read a weight at a time. The sums of a team are reduced in local memory. Global size:
 // LOCAL * ceil(rows / (ROWS * LOCAL / TEAM)). A row's sum depends on TEAM, not on LOCAL and ROWS.
 // w and x must begin at multiples of 16 bytes.
 // WEIGHT: 16 half, 17 bfloat16, 32 float.
@@ -25,22 +24,37 @@
 #define ROWS 2
 #endif
 
+#define AHEAD 4
+
 #if WEIGHT == 16
 typedef half Weight;
 #define LOAD_WEIGHT(i, p) vload_half((i), (p))
-#define LOAD_WEIGHTS(p) vloada_half8(0, (p))
+typedef uint4 Eight;  // as they lie in memory
+#define LOAD_EIGHT(p) (*(__global const uint4*)(p))
+#define FLOATS_OF(eight) floats_of_halves(eight)
 #elif WEIGHT == 17
 typedef ushort Weight;
 #define LOAD_WEIGHT(i, p) as_float((uint)(p)[i] << 16)
-#define LOAD_WEIGHTS(p) as_float8(convert_uint8(*(__global const ushort8*)(p)) << 16)
+typedef uint4 Eight;
+#define LOAD_EIGHT(p) (*(__global const uint4*)(p))
+#define FLOATS_OF(eight) as_float8(convert_uint8(as_ushort8(eight)) << 16)
 #else
 typedef float Weight;
 #define LOAD_WEIGHT(i, p) (p)[i]
-#define LOAD_WEIGHTS(p) LOAD_FLOATS(p)
+typedef float8 Eight;
+#define LOAD_EIGHT(p) LOAD_FLOATS(p)
+#define FLOATS_OF(eight) (eight)
 #endif
 
 // Two loads of 16 bytes: vload8 may not count on more than the alignment of a float.
 #define LOAD_FLOATS(p) (float8)(((__global const float4*)(p))[0], ((__global const float4*)(p))[1])
+
+#if WEIGHT == 16
+// Without an extension halves can only be loaded, here from registers.
+float8 floats_of_halves(uint4 eight) {
+    return vload_half8(0, (const half*)&eight);
+}
+#endif
 
 float dot8(float8 a, float8 b) {
     return dot(a.lo, b.lo) + dot(a.hi, b.hi);
@@ -65,11 +79,22 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void matvec(
         parts[r] = 0.0f;
     }
     const int whole = columns % 8 == 0 ? columns : 0;
-    for (int k = lane * 8; k < whole; k += TEAM * 8) {
-        const float8 activations = LOAD_FLOATS(x + k);
+    for (int base = lane * 8; base < whole; base += AHEAD * TEAM * 8) {
+        Eight weights[AHEAD][ROWS];
 #pragma unroll
-        for (int r = 0; r < ROWS; ++r)
-            parts[r] += dot8(LOAD_WEIGHTS(starts[r] + k), activations);
+        for (int a = 0; a < AHEAD; ++a)
+#pragma unroll
+            for (int r = 0; r < ROWS; ++r)
+                weights[a][r] = LOAD_EIGHT(starts[r] + min(base + a * TEAM * 8, whole - 8));
+#pragma unroll
+        for (int a = 0; a < AHEAD; ++a) {
+            const int k = base + a * TEAM * 8;
+            if (k >= whole) break;
+            const float8 activations = LOAD_FLOATS(x + k);
+#pragma unroll
+            for (int r = 0; r < ROWS; ++r)
+                parts[r] += dot8(FLOATS_OF(weights[a][r]), activations);
+        }
     }
     for (int k = whole + lane; k < columns; k += TEAM)
         for (int r = 0; r < ROWS; ++r)

@@ -7,15 +7,23 @@
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
 // bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
 // The products of a block are summed exactly in integers, then scaled and added up in f32.
-// Work: a work-group of LOCAL items is made of teams of TEAM items (32 or 64); a team takes a tile, an
-// item one of its 16 rows in every (TEAM / 16)th block: 16 items read 64 neighbouring bytes. The parts
-// of a row are added in local memory. Global size: LOCAL * ceil(tiles / (LOCAL / TEAM)). A row's sum
-// depends on TEAM, not on LOCAL.
+// Work: the blocks of a tile are dealt out to PARTS parts (a power of two). An item takes four rows of
+// EACH parts (that many blocks are under way together), so that four items read a block, 64 neighbouring
+// bytes at a time, 16 each; a team of TEAM = 4 PARTS / EACH items takes a tile. The parts are added two
+// by two, in registers and then in local memory. Global size: LOCAL * ceil(tiles / (LOCAL / TEAM)). A
+// row's sum depends on PARTS, not on EACH and LOCAL.
 // Moves every block once; 2 integer operations a weight.
 
+#include "dot_bytes_gpu.clh"
+
+#ifndef PARTS
+#define PARTS 8
+#endif
+#ifndef EACH
+#define EACH 1
+#endif
 #ifndef LOCAL
-#define LOCAL 64
-#define TEAM 32
+#define LOCAL 32
 #endif
 #ifndef BITS
 #define BITS 8
@@ -26,61 +34,98 @@
 #define BLOCK_INTS 10  // of x
 #if BITS == 8
 #define BLOCK_BYTES 544
+#define GROUPS 8
 #else
 #define BLOCK_BYTES 288
+#define GROUPS 4
 #endif
 
-#define PARTS (TEAM / TILE_ROWS)
+#define QUADS (TILE_ROWS / 4)
+#define TEAM (QUADS * PARTS / EACH)
 
-// The sum of four products of signed bytes.
-int four_products(int a, int b) {
-    const int4 products = convert_int4(as_char4(a)) * convert_int4(as_char4(b));
-    return (products.x + products.y) + (products.z + products.w);
+int4 dot_bytes4(int4 rows, int x, int4 sums) {
+    return (int4)(dot_bytes(rows.x, x, sums.x), dot_bytes(rows.y, x, sums.y),
+                  dot_bytes(rows.z, x, sums.z), dot_bytes(rows.w, x, sums.w));
 }
 
-// The sum of row `lane` over a block.
-int block_sum(__global const uchar* block, int lane, __global const int* x) {
-    __global const int* groups = (__global const int*)(block + 32) + lane;
-    int sum = 0;
+// The sums of four rows over a block.
+int4 block_sums(const int4* words, __global const int* x) {
+    int4 sums = (int4)(0);
+#pragma unroll
+    for (int g = 0; g < GROUPS; g += 2) {
+        const int2 low = *(__global const int2*)(x + g);
 #if BITS == 8
-#pragma unroll
-    for (int g = 0; g < 8; ++g)
-        sum += four_products(groups[g * TILE_ROWS], x[g]);
+        sums = dot_bytes4(words[g], low.x, sums);
+        sums = dot_bytes4(words[g + 1], low.y, sums);
 #else
-#pragma unroll
-    for (int g = 0; g < 4; ++g) {
-        const int eight = groups[g * TILE_ROWS];
-        sum += four_products(eight & 0x0f0f0f0f, x[g]);
-        sum += four_products((eight >> 4) & 0x0f0f0f0f, x[g + 4]);
-    }
+        const int2 high = *(__global const int2*)(x + GROUPS + g);
+        sums = dot_bytes4(words[g] & 0x0f0f0f0f, low.x, sums);
+        sums = dot_bytes4((words[g] >> 4) & 0x0f0f0f0f, high.x, sums);
+        sums = dot_bytes4(words[g + 1] & 0x0f0f0f0f, low.y, sums);
+        sums = dot_bytes4((words[g + 1] >> 4) & 0x0f0f0f0f, high.y, sums);
 #endif
-    return sum;
+    }
+    return sums;
 }
 
-// This item's part of the sum of row `lane`, whose factors (q4) are given.
-float part_of_row(__global const uchar* tile, __global const float* factors, __global const int* x,
-                  int blocks, int lane, int part) {
-    float total = 0.0f;
+// The sums of this item's parts of four rows, whose factors (q4) are given.
+float4 parts_of_rows(__global const uchar* tile, __global const float4* factors,
+                     __global const int* x, int blocks, int quad, int part) {
+    float4 totals[EACH];
 #if BITS == 4
-    float offset = 0.0f;
+    float4 offsets[EACH];
 #endif
+#pragma unroll
+    for (int e = 0; e < EACH; ++e) {
+        totals[e] = (float4)(0.0f);
+#if BITS == 4
+        offsets[e] = (float4)(0.0f);
+#endif
+    }
     for (int b = part; b < blocks; b += PARTS) {
-        __global const uchar* block = tile + (size_t)b * BLOCK_BYTES;
-        __global const int* activations = x + b * BLOCK_INTS;
-        const float sum = (float)block_sum(block, lane, activations);
-        const float scale = as_float(activations[BLOCK_INTS - 2]);
+        int4 words[EACH][GROUPS];
+#pragma unroll
+        for (int e = 0; e < EACH; ++e) {
+            const int mine = min(b + e * (PARTS / EACH), blocks - 1);
+            __global const int4* groups =
+                (__global const int4*)(tile + (size_t)mine * BLOCK_BYTES + 32) + quad;
+#pragma unroll
+            for (int g = 0; g < GROUPS; ++g)
+                words[e][g] = groups[g * QUADS];
+        }
+#pragma unroll
+        for (int e = 0; e < EACH; ++e) {
+            const int mine = b + e * (PARTS / EACH);
+            if (mine >= blocks) break;
+            __global const uchar* block = tile + (size_t)mine * BLOCK_BYTES;
+            __global const int* activations = x + mine * BLOCK_INTS;
+            const float4 sums = convert_float4(block_sums(words[e], activations));
+            const float2 scales = *(__global const float2*)(activations + BLOCK_INTS - 2);
 #if BITS == 8
-        total = mad(vload_half(lane, (__global const half*)block) * scale, sum, total);
+            const float4 rowScales = vloada_half4(quad, (__global const half*)block);
+            totals[e] = mad(rowScales * scales.x, sums, totals[e]);
 #else
-        const float scaledSum = as_float(activations[BLOCK_INTS - 1]);
-        total = mad((float)block[lane] * scale, sum, total);
-        offset = mad((float)as_char(block[TILE_ROWS + lane]), scaledSum, offset);
+            const float4 rowScales = convert_float4(((__global const uchar4*)block)[quad]);
+            const float4 minima = convert_float4(((__global const char4*)(block + TILE_ROWS))[quad]);
+            totals[e] = mad(rowScales * scales.x, sums, totals[e]);
+            offsets[e] = mad(minima, (float4)(scales.y), offsets[e]);
 #endif
+        }
     }
 #if BITS == 4
-    total = total * factors[0] + offset * factors[1];
+    const float4 two = factors[2 * quad];  // scale and minimum of a row, then of the next
+    const float4 others = factors[2 * quad + 1];
+#pragma unroll
+    for (int e = 0; e < EACH; ++e)
+        totals[e] = mad(totals[e], (float4)(two.xz, others.xz),
+                        offsets[e] * (float4)(two.yw, others.yw));
 #endif
-    return total;
+#pragma unroll
+    for (int count = EACH / 2; count > 0; count /= 2)
+#pragma unroll
+        for (int e = 0; e < count; ++e)
+            totals[e] += totals[e + count];
+    return totals[0];
 }
 
 int tiles_in(int rows) {
@@ -91,10 +136,10 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void matvec(
     __global const uchar* w0, __global const uchar* w1, __global const uchar* w2, int rows0, int rows1,
     int rows2, __global float* y0, __global float* y1, __global float* y2, int first0, int first1,
     int first2, int accumulate, int columns, __global const int* x) {
-    __local float sums[LOCAL];
+    __local float4 sums[LOCAL];
     const int item = (int)get_local_id(0);
     const int inTeam = item % TEAM;
-    const int lane = inTeam % TILE_ROWS;
+    const int quad = inTeam % QUADS;
     const int blocks = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
     const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
     int tile = (int)get_group_id(0) * (LOCAL / TEAM) + item / TEAM;
@@ -117,16 +162,19 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void matvec(
         }
     }
     const bool isThere = tile < tiles_in(rows);
-    const int row = tile * TILE_ROWS + lane;
-    __global const float* factors =
-        (__global const float*)(w + tiles_in(rows) * tileBytes) + row * 2;
-    sums[item] = isThere ? part_of_row(w + tile * tileBytes, factors, x, blocks, lane,
-                                       inTeam / TILE_ROWS)
-                         : 0.0f;
+    __global const float4* factors =
+        (__global const float4*)(w + tiles_in(rows) * tileBytes) + tile * (TILE_ROWS / 2);
+    sums[item] = isThere ? parts_of_rows(w + tile * tileBytes, factors, x, blocks, quad,
+                                         inTeam / QUADS)
+                         : (float4)(0.0f);
+    for (int count = TEAM / 2; count >= QUADS; count /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (inTeam < count) sums[item] += sums[item + count];
+    }
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (inTeam >= TILE_ROWS || !isThere || row >= rows) return;
-    float sum = sums[item];
-    for (int part = 1; part < PARTS; ++part)
-        sum += sums[item + part * TILE_ROWS];
+    if (inTeam >= TILE_ROWS || !isThere) return;
+    const int row = tile * TILE_ROWS + inTeam;
+    if (row >= rows) return;
+    const float sum = ((__local const float*)(sums + item - inTeam))[inTeam];
     y[row] = add ? y[row] + sum : sum;
 }

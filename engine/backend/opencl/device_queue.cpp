@@ -152,11 +152,6 @@ Result<Kernel> DeviceQueue::kernel(const std::string& file, const std::string& n
             std::min(m_largestWorkGroup,
                      static_cast<std::int64_t>(
                          kernel.kernel.getWorkGroupInfo<CL_KERNEL_WORK_GROUP_SIZE>(m_device)));
-        m_groupMultiple = std::max(
-            m_groupMultiple,
-            static_cast<std::int64_t>(
-                kernel.kernel.getWorkGroupInfo<CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE>(
-                    m_device)));
         return kernel;
     } catch (const cl::Error& problem) {
         return errorOf(problem.err(), "preparing the kernel " + name, m_text, false);

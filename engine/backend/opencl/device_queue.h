@@ -60,8 +60,6 @@ public:
     [[nodiscard]] KernelForm form() const { return m_form; }
     [[nodiscard]] std::int64_t largestAllocation() const { return m_largestAllocation; }
     [[nodiscard]] std::int64_t largestWorkGroup() const { return m_largestWorkGroup; }
-    // What the device runs in step, as it says of the kernels compiled so far.
-    [[nodiscard]] std::int64_t groupMultiple() const { return m_groupMultiple; }
     [[nodiscard]] std::int64_t computeUnits() const { return m_info.computeUnits; }
     [[nodiscard]] int vectorLanes() const { return m_vectorLanes; }
     [[nodiscard]] std::int64_t cacheBytes() const;  // of global memory; 0 if the device has none
@@ -156,7 +154,6 @@ private:
     cl::CommandQueue m_queue;
     std::int64_t m_largestAllocation = 0;
     std::int64_t m_largestWorkGroup = 1;
-    std::int64_t m_groupMultiple = 1;
     int m_vectorLanes = 8;
     std::optional<Error> m_failure;
     std::vector<cl::Event> m_groups;

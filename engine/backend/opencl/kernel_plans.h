@@ -17,7 +17,8 @@ struct PlanLimits {
     KernelForm form = KernelForm::Gpu;
     std::int64_t tileRows = 1;  // rows that the format stores together
     std::int64_t lanes = 8;     // CPU form: floats of a vector
-    std::int64_t team = 32;     // GPU form: items that the hardware runs in step
+    std::int64_t team = 64;     // GPU form: items that share a row's sum
+    std::int64_t parts = 8;     // GPU form: that the sums of a tile's rows are added from
     std::int64_t largestWorkGroup = 1;
 };
 
@@ -25,16 +26,16 @@ struct PlanLimits {
 struct MatvecPlan {
     std::int64_t groups =
         1;                  // CPU form: work-groups a compute unit; GPU form: teams of a work-group
-    std::int64_t rows = 1;  // read together; CPU form: or tiles; GPU form: 1 where a tile is
+    std::int64_t rows = 1;  // read together; CPU form: or tiles; GPU form: or parts of a tile
 
     bool operator==(const MatvecPlan&) const = default;
 };
 
 // matrix x matrix
 struct MatmulPlan {
-    std::int64_t tokens = 1;  // CPU form: positions whose sums are held in registers
+    std::int64_t tokens = 1;  // positions whose sums are held in an item's registers
     std::int64_t side = 1;    // GPU form: items along each side of a work-group
-    std::int64_t each = 1;    // GPU form: rows, and positions, of an item
+    std::int64_t each = 1;    // GPU form: rows of an item
 
     bool operator==(const MatmulPlan&) const = default;
 };
@@ -42,6 +43,10 @@ struct MatmulPlan {
 // What is worth trying; the first is for devices that nobody measured.
 std::vector<MatvecPlan> matvecPlans(const PlanLimits& limits);
 std::vector<MatmulPlan> matmulPlans(const PlanLimits& limits);
+
+// GPU form of matrix x vector: items of a work-group, and rows (or tiles) that it takes.
+std::int64_t itemsOf(const MatvecPlan& plan, const PlanLimits& limits);
+std::int64_t stepOf(const MatvecPlan& plan, const PlanLimits& limits);
 
 // For compiling.
 std::string optionsOf(const MatvecPlan& plan, const PlanLimits& limits);

@@ -20,6 +20,12 @@ constexpr std::int64_t kMatvecMatrices = 3;  // that one launch takes
 // Of weights, as matvec_float_gpu.cl reads them; OpenCL's own memory is aligned to more.
 constexpr std::uintptr_t kGpuFormAlignment = 16;
 
+// How many items share a row's sum, whatever the plan: enough that the rows of a small matrix keep the
+// memory of a large GPU busy.
+constexpr std::int64_t kTeam = 64;
+constexpr std::int64_t kPartsOfQ8 = 128;
+constexpr std::int64_t kPartsOfQ4 = 64;
+
 std::int64_t largestPowerOfTwo(std::int64_t limit) {
     std::int64_t power = 1;
     while (power * 2 <= limit)
@@ -66,9 +72,9 @@ Grid matvecGrid(const DeviceQueue& queue, const WeightKernels& kernels, std::int
         const std::int64_t steps = (tiles + plan.rows - 1) / plan.rows;
         return {range(std::min(steps, queue.computeUnits() * plan.groups)), range(1)};
     }
-    const std::int64_t tilesOfGroup = plan.groups * plan.rows;
-    const std::int64_t groups = (tiles + tilesOfGroup - 1) / tilesOfGroup;
-    const std::int64_t items = plan.groups * kernels.limits.team;
+    const std::int64_t step = stepOf(plan, kernels.limits);
+    const std::int64_t groups = (tiles + step - 1) / step;
+    const std::int64_t items = itemsOf(plan, kernels.limits);
     return {range(groups * items), range(items)};
 }
 
@@ -110,8 +116,10 @@ void launchMatmul(DeviceQueue& queue, const Segment& segment, const cl::Buffer& 
         grid = {range((rows + panel - 1) / panel), range(1)};
     } else {
         const std::int64_t side = kernels.matmulPlan.side;
-        const std::int64_t tile = side * kernels.matmulPlan.each;
-        grid = {range((rows + tile - 1) / tile * side, (n + tile - 1) / tile * side),
+        const std::int64_t tileRows = side * kernels.matmulPlan.each;
+        const std::int64_t tileTokens = side * kernels.matmulPlan.tokens;
+        grid = {range((rows + tileRows - 1) / tileRows * side,
+                      (n + tileTokens - 1) / tileTokens * side),
                 range(side, side)};
     }
     queue.launch(kernels.matmul, grid, matrix.bytesOf(rows) + n * (rows + matrix.columns()) * 4,
@@ -243,10 +251,9 @@ PlanLimits limitsOf(const DeviceQueue& queue, const WeightFormat& format) {
                       .tileRows = format.tileRows,
                       .lanes = queue.vectorLanes(),
                       .largestWorkGroup = queue.largestWorkGroup()};
-    // A team is what the hardware runs in step, 32 or 64; a work-group holds a few of them.
-    limits.team =
-        std::min(largestPowerOfTwo(queue.largestWorkGroup()),
-                 std::clamp<std::int64_t>(largestPowerOfTwo(queue.groupMultiple()), 32, 64));
+    const std::int64_t most = largestPowerOfTwo(queue.largestWorkGroup());
+    limits.team = std::min(most, kTeam);
+    limits.parts = std::min(most / 4, format.quant == QuantFormat::Q8 ? kPartsOfQ8 : kPartsOfQ4);
     return limits;
 }
 
@@ -263,8 +270,8 @@ std::string matmulFile(const WeightKernels& kernels) {
 Result<void> usePlan(DeviceQueue& queue, const MatvecPlan& plan, WeightKernels& kernels) {
     const std::string options = optionsOf(plan, kernels.limits);
     if (kernels.matvec.name.empty() || options != optionsOf(kernels.matvecPlan, kernels.limits)) {
-        QLLAMA_TRY(kernels.matvec, queue.kernel(matvecFile(kernels), "matvec",
-                                                std::string(kernels.format->options) + options));
+        QLLAMA_TRY(kernels.matvec,
+                   queue.kernel(matvecFile(kernels), "matvec", kernels.options + options));
     }
     kernels.matvecPlan = plan;
     return {};
@@ -273,8 +280,8 @@ Result<void> usePlan(DeviceQueue& queue, const MatvecPlan& plan, WeightKernels& 
 Result<void> usePlan(DeviceQueue& queue, const MatmulPlan& plan, WeightKernels& kernels) {
     const std::string options = optionsOf(plan, kernels.limits);
     if (kernels.matmul.name.empty() || options != optionsOf(kernels.matmulPlan, kernels.limits)) {
-        QLLAMA_TRY(kernels.matmul, queue.kernel(matmulFile(kernels), "matmul",
-                                                std::string(kernels.format->options) + options));
+        QLLAMA_TRY(kernels.matmul,
+                   queue.kernel(matmulFile(kernels), "matmul", kernels.options + options));
     }
     kernels.matmulPlan = plan;
     return {};
@@ -284,10 +291,14 @@ Result<std::unique_ptr<WeightKernels>> compileWeightKernels(DeviceQueue& queue,
                                                             const WeightFormat& format) {
     auto kernels = std::make_unique<WeightKernels>();
     kernels->format = &format;
-    QLLAMA_TRY(kernels->embed, queue.kernel("embed_" + std::string(format.family), "embed",
-                                            std::string(format.options)));
+    kernels->options = format.options;
+    QLLAMA_TRY(kernels->embed,
+               queue.kernel("embed_" + std::string(format.family), "embed", kernels->options));
     kernels->limits = limitsOf(queue, format);
-    QLLAMA_CHECK(usePlan(queue, matvecPlans(kernels->limits).front(), *kernels));
+    const MatvecPlan plan = matvecPlans(kernels->limits).front();
+    // The instructions that dot_bytes_gpu.clh names are not those of every device that knows the names.
+    if (format.quant && !usePlan(queue, plan, *kernels).ok()) kernels->options += " -DPLAIN_BYTES";
+    QLLAMA_CHECK(usePlan(queue, plan, *kernels));
     QLLAMA_CHECK(usePlan(queue, matmulPlans(kernels->limits).front(), *kernels));
     return kernels;
 }

@@ -16,6 +16,7 @@ namespace qllama::opencl {
 // Compiled for one weight format.
 struct WeightKernels {
     const WeightFormat* format = nullptr;
+    std::string options;  // for compiling, besides the plan's
     PlanLimits limits;
     MatvecPlan matvecPlan;
     MatmulPlan matmulPlan;

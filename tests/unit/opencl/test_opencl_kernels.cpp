@@ -101,12 +101,14 @@ void TestOpenClKernels::quantisedMatmulAgreesWithPlainLoop_data() {
                               shape[0], shape[1], shape[2])
                     << target << static_cast<int>(precision) << shape[0] << shape[1] << shape[2]
                     << QByteArray();
-        // As on processors whose instructions the kernels do not name.
-        if (m_targets[static_cast<std::size_t>(target)].form == opencl::FormChoice::Cpu)
-            for (const Precision precision : {Precision::Q8, Precision::Q4})
-                QTest::addRow("%s widened %s", name, std::string(keyOf(precision)).c_str())
-                    << target << static_cast<int>(precision) << 65 << 515 << 31
-                    << QByteArray("-DWIDENS_BYTES");
+        // As on devices whose instructions the kernels do not name.
+        const bool cpu =
+            m_targets[static_cast<std::size_t>(target)].form == opencl::FormChoice::Cpu;
+        for (const Precision precision : {Precision::Q8, Precision::Q4})
+            for (const int n : {1, 31})
+                QTest::addRow("%s plain %s n=%d", name, std::string(keyOf(precision)).c_str(), n)
+                    << target << static_cast<int>(precision) << 65 << 515 << n
+                    << QByteArray(cpu ? "-DWIDENS_BYTES" : "-DPLAIN_BYTES");
     });
 }
 
