@@ -11,8 +11,12 @@ namespace {
 // that they share is then a small part of the work, and the sums of a head of 128 still fit the L1
 // cache. GPU form: a score and a sum for each fit an item's registers, and a query and its weights for
 // a chunk local memory that several work-groups of a compute unit share.
-constexpr std::int64_t kTileQueries = 16;
+constexpr std::int64_t kCpuTileQueries = 16;
+constexpr std::int64_t kGpuTileQueries = 8;
 constexpr std::int64_t kGpuLocalBytes = 16 << 10;
+
+// GPU form: items for one query, which are few so that its positions make many chunks.
+constexpr std::int64_t kTokenItems = 32;
 
 // Positions that are worth a work-group of their own: on a GPU, those of one chunk.
 constexpr std::int64_t kCpuPositionsOfSplit = 256;
@@ -58,22 +62,32 @@ Result<std::unique_ptr<AttentionKernels>> AttentionKernels::compile(DeviceQueue&
         while (kernels->m_local * 2 <= std::min(queue.largestWorkGroup(), std::int64_t{256}) &&
                kernels->m_local < std::max<std::int64_t>(headDim, 32))
             kernels->m_local *= 2;
-        kernels->m_options += " -DLOCAL=" + std::to_string(kernels->m_local);
     }
     return kernels;
 }
 
-AttentionKernels::Tile AttentionKernels::tileFor(std::int64_t group, std::int64_t n) const {
+AttentionKernels::Tile AttentionKernels::tileFor(const DeviceQueue& queue, std::int64_t headCount,
+                                                 std::int64_t group, std::int64_t positions,
+                                                 std::int64_t n) const {
     // The sums of the CPU form lie in memory, which has room for any group.
     if (m_form == KernelForm::Cpu)
-        return {group, n == 1 ? 1 : std::max<std::int64_t>(1, kTileQueries / group)};
-    const std::int64_t most =
-        std::clamp<std::int64_t>(kGpuLocalBytes / ((m_headDim + m_local) * 4), 1, kTileQueries);
-    Tile tile{.heads = std::min(group, most)};
+        return {group, n == 1 ? 1 : std::max<std::int64_t>(1, kCpuTileQueries / group), 1};
+    Tile tile{.local = n == 1 ? std::min(m_local, kTokenItems) : m_local};
+    const std::int64_t most = std::clamp<std::int64_t>(
+        kGpuLocalBytes / ((m_headDim + tile.local) * 4), 1, kGpuTileQueries);
+    tile.heads = std::min(group, most);
     while (group % tile.heads != 0)
         --tile.heads;
+    // Sharing what is read pays once there are positions enough to keep the device busy all the same.
+    if (n == 1 && headCount / tile.heads * ceilDiv(positions, tile.local) < wantedGroups(queue))
+        tile.heads = 1;
     if (n > 1) tile.rows = most / tile.heads;
     return tile;
+}
+
+std::int64_t AttentionKernels::wantedGroups(const DeviceQueue& queue) const {
+    return queue.computeUnits() *
+           (m_form == KernelForm::Cpu ? kCpuGroupsPerUnit : kGpuGroupsPerUnit);
 }
 
 Result<Kernel*> AttentionKernels::kernelFor(DeviceQueue& queue, Tile tile) {
@@ -84,15 +98,17 @@ Result<Kernel*> AttentionKernels::kernelFor(DeviceQueue& queue, Tile tile) {
     QLLAMA_TRY(
         variant->kernel,
         queue.kernel(m_form == KernelForm::Gpu ? "attention_gpu" : "attention_cpu", "attention",
-                     m_options + " -DHEADS=" + std::to_string(tile.heads) +
-                         " -DROWS=" + std::to_string(tile.rows)));
+                     m_options + " -DHEADS=" + std::to_string(tile.heads) + " -DROWS=" +
+                         std::to_string(tile.rows) + " -DLOCAL=" + std::to_string(tile.local)));
     m_variants.push_back(std::move(variant));
     return &m_variants.back()->kernel;
 }
 
 Result<void> AttentionKernels::prepare(DeviceQueue& queue, const KvShape& shape) {
-    for (const std::int64_t n : {1, 2})
-        QLLAMA_CHECK(kernelFor(queue, tileFor(shape.headCount / shape.kvHeadCount, n)));
+    const std::int64_t group = shape.headCount / shape.kvHeadCount;
+    for (const std::int64_t positions : {std::int64_t{1}, shape.capacity})
+        for (const std::int64_t n : {1, 2})
+            QLLAMA_CHECK(kernelFor(queue, tileFor(queue, shape.headCount, group, positions, n)));
     return {};
 }
 
@@ -111,10 +127,10 @@ std::int64_t AttentionKernels::splitsFor(const DeviceQueue& queue, const Attenti
                                          Tile tile) const {
     const bool cpu = m_form == KernelForm::Cpu;
     const std::int64_t groups = work.shape.headCount / tile.heads * ceilDiv(work.n, tile.rows);
-    const std::int64_t wanted =
-        queue.computeUnits() * (cpu ? kCpuGroupsPerUnit : kGpuGroupsPerUnit);
-    const std::int64_t useful = ceilDiv(work.first + work.n, cpu ? kCpuPositionsOfSplit : m_local);
-    return std::clamp<std::int64_t>(ceilDiv(wanted, groups), 1, std::min(useful, kMostSplits));
+    const std::int64_t useful =
+        ceilDiv(work.first + work.n, cpu ? kCpuPositionsOfSplit : tile.local);
+    return std::clamp<std::int64_t>(ceilDiv(wantedGroups(queue), groups), 1,
+                                    std::min(useful, kMostSplits));
 }
 
 bool AttentionKernels::reservePartials(DeviceQueue& queue, std::int64_t records) {
@@ -140,8 +156,8 @@ void AttentionKernels::launch(DeviceQueue& queue, Kernel& kernel, const Attentio
     const std::int64_t tiles = ceilDiv(work.n, tile.rows);
     const cl_int capacity = narrowed(ClKvCache::paddedCapacity(kv));
     queue.launch(kernel,
-                 {cl::NDRange(sized(m_local * splits), sized(headBlocks), sized(tiles)),
-                  cl::NDRange(sized(m_local), 1, 1)},
+                 {cl::NDRange(sized(tile.local * splits), sized(headBlocks), sized(tiles)),
+                  cl::NDRange(sized(tile.local), 1, 1)},
                  tiles * (work.first + work.n) * headBlocks * positionBytes, work.q,
                  work.cache.layer(work.layer), narrowed(shape.headCount),
                  narrowed(shape.kvHeadCount), capacity, narrowed(work.first), scale,
@@ -149,7 +165,8 @@ void AttentionKernels::launch(DeviceQueue& queue, Kernel& kernel, const Attentio
 }
 
 void AttentionKernels::attention(DeviceQueue& queue, const AttentionWork& work) {
-    const Tile tile = tileFor(groupOf(work.shape), work.n);
+    const Tile tile =
+        tileFor(queue, work.shape.headCount, groupOf(work.shape), work.first + work.n, work.n);
     const std::int64_t splits = splitsFor(queue, work, tile);
     const std::int64_t queries = work.n * work.shape.headCount;
     auto kernel = kernelFor(queue, tile);

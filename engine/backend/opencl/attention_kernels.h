@@ -50,6 +50,7 @@ private:
     struct Tile {
         std::int64_t heads = 1;
         std::int64_t rows = 1;
+        std::int64_t local = 1;  // items of the work-group
         bool operator==(const Tile&) const = default;
     };
     struct Variant {
@@ -57,7 +58,10 @@ private:
         Kernel kernel;
     };
 
-    [[nodiscard]] Tile tileFor(std::int64_t group, std::int64_t n) const;
+    // `positions` are seen by the last of n.
+    [[nodiscard]] Tile tileFor(const DeviceQueue& queue, std::int64_t headCount, std::int64_t group,
+                               std::int64_t positions, std::int64_t n) const;
+    [[nodiscard]] std::int64_t wantedGroups(const DeviceQueue& queue) const;
     Result<Kernel*> kernelFor(DeviceQueue& queue, Tile tile);
     [[nodiscard]] std::int64_t splitsFor(const DeviceQueue& queue, const AttentionWork& work,
                                          Tile tile) const;
@@ -69,7 +73,7 @@ private:
     KvPrecision m_precision = KvPrecision::F16;
     KernelForm m_form = KernelForm::Cpu;
     std::string m_options;
-    std::int64_t m_local = 1;  // items of a work-group
+    std::int64_t m_local = 1;  // most items of a work-group
     Kernel m_ropeStore;
     Kernel m_merge;
     std::vector<std::unique_ptr<Variant>> m_variants;  // those used so far
