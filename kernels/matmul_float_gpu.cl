@@ -8,7 +8,7 @@
 // each item EACH x TOKENS of them in registers (so all loops over those are unrolled), in fours that
 // neighbouring items read from neighbouring addresses. DEPTH columns of both sides go through local
 // memory while the next ones are under way to registers. Global size:
-// (SIDE ceil(rows / (EACH SIDE)), SIDE ceil(n / (TOKENS SIDE))). SIDE 16 (256 items) or 8 (64 items), EACH
+// (SIDE ceil(rows / (EACH SIDE)), SIDE ceil(n / (TOKENS SIDE))). SIDE 16 (256 items), 8 or 4, EACH
 // and TOKENS 4 or 8: the device's limits and the host choose, and each sum is the same, bit for bit, with
 // any. w and x must begin at multiples of 16 bytes.
 // WEIGHT: 16 half, 17 bfloat16, 32 float.

@@ -13,9 +13,9 @@
 // each item EACH x TOKENS of them in registers (so all loops over those are unrolled), in fours that
 // neighbouring items read from neighbouring addresses. A block of both sides goes through local memory
 // while the next one is under way to registers. Global size:
-// (SIDE ceil(rows / (EACH SIDE)), SIDE ceil(n / (TOKENS SIDE))). SIDE 16 (256 items) or 8 (64 items), EACH
-// and TOKENS 4 or 8: the device's limits and the host choose, and each sum is the same, bit for bit, with
-// any.
+// (SIDE ceil(rows / (EACH SIDE)), SIDE ceil(n / (TOKENS SIDE))). SIDE 8 (64 items), or 4 on
+// devices without room for that, EACH and TOKENS 4 or 8, EACH SIDE a multiple of 16: the device's limits
+// and the host choose, and each sum is the same, bit for bit, with any.
 // Moves each weight ceil(n / (TOKENS SIDE)) times and x ceil(rows / (EACH SIDE)) times; 2 n flops a weight.
 
 #include "dot_bytes_gpu.clh"
@@ -71,7 +71,7 @@ typedef float4 Sums;
 #define ROW_LOADS ((ROW_WORDS + ITEMS - 1) / ITEMS)
 #define TOKEN_WORDS (TOKEN_TILE * GROUPS / 2)  // int2: of two groups
 #define TOKEN_LOADS ((TOKEN_WORDS + ITEMS - 1) / ITEMS)
-#define LINES ((ROW_TILE > TOKEN_TILE ? ROW_TILE : TOKEN_TILE))
+#define LINES (ROW_TILE > TOKEN_TILE ? ROW_TILE : TOKEN_TILE)
 #define LINE_LOADS ((LINES + ITEMS - 1) / ITEMS)
 
 Sums multiply4(Sums rows, Sum x, Sums sums) {
