@@ -1,5 +1,7 @@
 #include "engine/backend/cpu/kernels/bandwidth_kernels.h"
 
+#include <numeric>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/bandwidth_kernels.cpp"
 #include <hwy/foreach_target.h>
@@ -27,7 +29,10 @@ std::uint64_t ReadStreamsOf(const std::byte* data, std::int64_t sizeBytes) {
                 sums[s] = hn::Add(sums[s], hn::Load(d, source + s * words + i + lane));
     for (int s = 1; s < kStreams; ++s)
         sums[0] = hn::Add(sums[0], sums[s]);
-    return hn::GetLane(hn::SumOfLanes(d, sums[0]));
+    // Unsigned words, which may overflow: GCC's own sum of AVX-512 lanes is one of signed words.
+    HWY_ALIGN std::uint64_t each[hn::MaxLanes(d)];
+    hn::Store(sums[0], d, each);
+    return std::accumulate(each, each + lanes, std::uint64_t{0});
 }
 
 std::uint64_t ReadStreams(const std::byte* data, std::int64_t sizeBytes, int streams) {
