@@ -43,6 +43,15 @@ HWY_INLINE Bytes BroadcastGroup(const std::int8_t* group) {
     return hn::BitCast(ByteTag(), hn::Set(IntTag(), bits));
 }
 
+// The lower and the upper four bits of each byte.
+HWY_INLINE Bytes LowHalves(Bytes bytes) {
+    return hn::And(bytes, hn::Set(ByteTag(), 15));
+}
+
+HWY_INLINE Bytes HighHalves(Bytes bytes) {
+    return LowHalves(hn::BitCast(ByteTag(), hn::ShiftRight<4>(hn::BitCast(WordTag(), bytes))));
+}
+
 // Words [i] = u[2i] * s[2i] + u[2i+1] * s[2i+1], u unsigned, s signed; saturates beyond 16 bits.
 HWY_INLINE Words MulPairs(Bytes u, Bytes s) {
 #if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3

@@ -6,8 +6,11 @@
 #define QLLAMA_CPU_LOAD_INL_H
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 HWY_BEFORE_NAMESPACE();
@@ -26,6 +29,14 @@ HWY_INLINE void Settle(Vector& value) {
 #else
     (void)value;
 #endif
+}
+
+// Fetches kBytes from `begin` on into the caches. Any address will do: fetching never faults.
+template <std::int64_t kBytes>
+HWY_INLINE void FetchLines(const void* begin) {
+    constexpr std::int64_t kLine = 64;
+    for (std::int64_t line = 0; line < kBytes; line += kLine)
+        hwy::Prefetch(static_cast<const std::byte*>(begin) + line);
 }
 
 HWY_INLINE F32Vector LoadAsF32(F32Tag d, const float* source) {

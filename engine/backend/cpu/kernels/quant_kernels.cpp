@@ -47,6 +47,11 @@ void MultiplyInto(const QuantizedMatrix& weights, std::int64_t firstTile, std::i
             weights.tiles + tile * weights.tileBytes(),
             weights.rowFactors != nullptr ? weights.rowFactors + tile * kTileRows * 2 : nullptr};
     }
+    // Where several tokens' results go lies far apart and in no cache: fetched while they are computed.
+    for (int i = 0; kTokens > 1 && i < kTiles; ++i)
+        for (int t = 0; t < kTokens; ++t)
+            FetchLines<kTileRows * sizeof(float)>(target.out + (token + t) * target.stride +
+                                                  (firstTile + i * stride) * kTileRows);
     HWY_ALIGN float results[kTiles][kTokens][kTileRows];
     TileProducts<kFormat, kTiles, kTokens>(tiles, weights.blocksPerRow(),
                                            BlocksFrom<kTogether>(activations, token), results);
@@ -70,19 +75,19 @@ void MatvecTilesOf(const QuantizedMatrix& weights, std::int64_t beginTile, std::
         MultiplyInto<kFormat, 1, 1, 1>(weights, tile, 0, activations, 0, target);
 }
 
-// A tile times the tokens [token, end).
-template <QuantFormat kFormat>
+// kTiles neighbouring tiles times the tokens [token, end).
+template <QuantFormat kFormat, int kTiles>
 void MultiplyTile(const QuantizedMatrix& weights, std::int64_t tile,
                   const QuantizedActivations& activations, std::int64_t token, std::int64_t end,
                   const Target& target) {
     for (; token + kTileTokens <= end; token += kTileTokens)
-        MultiplyInto<kFormat, 1, kTileTokens, kTileTokens>(weights, tile, 0, activations, token,
-                                                           target);
-    for (; token + kSmallTileTokens <= end; token += kSmallTileTokens)
-        MultiplyInto<kFormat, 1, kSmallTileTokens, kTileTokens>(weights, tile, 0, activations,
+        MultiplyInto<kFormat, kTiles, kTileTokens, kTileTokens>(weights, tile, 1, activations,
                                                                 token, target);
+    for (; token + kSmallTileTokens <= end; token += kSmallTileTokens)
+        MultiplyInto<kFormat, kTiles, kSmallTileTokens, kTileTokens>(weights, tile, 1, activations,
+                                                                     token, target);
     for (; token < end; ++token)
-        MultiplyInto<kFormat, 1, 1, kTileTokens>(weights, tile, 0, activations, token, target);
+        MultiplyInto<kFormat, kTiles, 1, kTileTokens>(weights, tile, 1, activations, token, target);
 }
 
 // So many tokens that their activations stay in the L2 cache while the tiles of a portion pass by.
@@ -98,10 +103,14 @@ void MultiplyTilesOf(const QuantizedMatrix& weights, std::int64_t beginTile, std
                      const Target& target) {
     if (n == 1) return MatvecTilesOf<kFormat>(weights, beginTile, endTile, activations, target);
     const std::int64_t tokens = BlockTokens(activations);
-    for (std::int64_t token = 0; token < n; token += tokens)
-        for (std::int64_t tile = beginTile; tile < endTile; ++tile)
-            MultiplyTile<kFormat>(weights, tile, activations, token, std::min(token + tokens, n),
-                                  target);
+    for (std::int64_t token = 0; token < n; token += tokens) {
+        const std::int64_t end = std::min(token + tokens, n);
+        std::int64_t tile = beginTile;
+        for (; tile + kTilesTogether <= endTile; tile += kTilesTogether)
+            MultiplyTile<kFormat, kTilesTogether>(weights, tile, activations, token, end, target);
+        for (; tile < endTile; ++tile)
+            MultiplyTile<kFormat, 1>(weights, tile, activations, token, end, target);
+    }
 }
 
 void MultiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,

@@ -1,7 +1,5 @@
 #include "engine/backend/cpu/kernels/row_kernels.h"
 
-#include <hwy/cache_control.h>
-
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
@@ -40,12 +38,10 @@ constexpr int kTurn = 4;
 // never faults.)
 template <typename T>
 HWY_INLINE void FetchAhead(const T* turn) {
-    constexpr bool kRepays = HWY_TARGET <= HWY_AVX3;
     constexpr std::int64_t kDistance = 512;
-    constexpr std::int64_t kLine = 64;
-    constexpr std::int64_t kBytes = kTurn * hn::MaxLanes(F32Tag()) * sizeof(T);
-    for (std::int64_t line = 0; kRepays && line < kBytes; line += kLine)
-        hwy::Prefetch(reinterpret_cast<const char*>(turn) + kDistance + line);
+    if constexpr (HWY_TARGET <= HWY_AVX3)
+        FetchLines<kTurn * hn::MaxLanes(F32Tag()) * sizeof(T)>(
+            reinterpret_cast<const std::byte*>(turn) + kDistance);
 }
 
 template <int kRows, typename T>

@@ -7,8 +7,6 @@
 #define QLLAMA_CPU_TILE_PRODUCTS_INL_H
 #endif
 
-#include <hwy/cache_control.h>
-
 #include <cstddef>
 #include <cstring>
 #include <type_traits>
@@ -58,71 +56,83 @@ constexpr std::int64_t BlockBytes() {
 
 #if QLLAMA_HAVE_INT8
 
-// Rows of a tile that one vector of 32-bit sums covers: 16, 8 or 4; and how many such vectors share
-// each broadcast of activations.
+// Rows of a tile that one vector of 32-bit sums covers: 16, 8 or 4; and how many such vectors of a tile are
+// summed at a time.
 constexpr std::int64_t kVectorRows = static_cast<std::int64_t>(hn::MaxLanes(IntTag()));
-constexpr int kVectors = kVectorRows == kTileRows ? 1 : 2;
-constexpr std::int64_t kPassRows = kVectors * kVectorRows;
+constexpr int kTileVectors = kVectorRows == kTileRows ? 1 : 2;
+constexpr std::int64_t kPassRows = kTileVectors * kVectorRows;
 constexpr int kGroups = kBlockColumns / kGroupColumns;
 
-// Tokens that share a block's weights while those are in registers, and of the tiles that take what
-// is left. Two vectors by four tokens are 8 sums of integers, which fit 16 registers. AVX-512 has 32,
-// and two additions a cycle, each done after 5: fewer than 10 sums would wait.
-constexpr int kTileTokens = kVectors == 1 ? 12 : 4;
-constexpr int kSmallTileTokens = kVectors == 1 ? 4 : 1;
+// Tiles and tokens that share a block's weights and activations while those are in registers, and the
+// tokens of the tiles that take what is left. Two vectors by four tokens are 8 sums of integers, which
+// fit 16 registers, and two by twelve fit the 32 of AVX-512, which can do only two loads of its vectors a
+// cycle, as many as products.
+constexpr int kTilesTogether = kTileVectors == 1 ? 2 : 1;
+constexpr int kTileTokens = kTileVectors == 1 ? 12 : 4;
+constexpr int kSmallTileTokens = kTileVectors == 1 ? 4 : 1;
 
 // Tiles that one token alone goes through side by side, each in its own part of the portion: two
 // streams from memory are faster than one (by 11 % at q8, 4 % at q4), and more do not help. Taking
 // turns after 2, 4 or 8 blocks instead of each is slower.
 constexpr int kMatvecTiles = 2;
 
-template <std::int64_t kBytes>
-HWY_INLINE void FetchLines(const void* begin) {
-    constexpr std::int64_t kLine = 64;
-    for (std::int64_t line = 0; line < kBytes; line += kLine)
-        hwy::Prefetch(static_cast<const std::byte*>(begin) + line);
-}
+// A block of each of the tiles that are summed together; vector v covers rows of tile v / kTileVectors.
+template <int kTiles>
+struct TileBlocks {
+    const std::byte* at[kTiles];
+    std::int64_t row;  // of the first vector of each
+
+    [[nodiscard]] HWY_INLINE std::int64_t rowOf(int vector) const {
+        return row + vector % kTileVectors * kVectorRows;
+    }
+    [[nodiscard]] HWY_INLINE const std::byte* of(int vector) const {
+        return at[vector / kTileVectors];
+    }
+    [[nodiscard]] HWY_INLINE Bytes weights(int vector, int group) const {
+        const std::byte* first = of(vector) + kTileRows * 2 + group * kGroupBytes;
+        return hn::LoadU(ByteTag(), reinterpret_cast<const std::uint8_t*>(first) +
+                                        rowOf(vector) * kGroupColumns);
+    }
+};
 
 // One token only streams through the weights, and the processor's own prefetching stops at the end of each
 // 4 KiB page. For several, weights and activations come from the L2 cache, a block ahead being enough.
 // (The addresses may be beyond both: fetching ahead never faults.)
-template <QuantFormat kFormat, int kTokens, int kStride>
-HWY_INLINE void FetchAhead(const std::byte* block, const TokenBlocks<kStride>& tokens,
+template <QuantFormat kFormat, int kTokens, int kTiles, int kStride>
+HWY_INLINE void FetchAhead(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
                            std::int64_t index) {
     constexpr std::int64_t kBytes = BlockBytes<kFormat>();
-    if constexpr (kTokens == 1) {
-        FetchLines<kBytes>(block + 1024);
-    } else {
-        FetchLines<kBytes>(block + kBytes);
+    for (const std::byte* block : blocks.at)
+        FetchLines<kBytes>(block + (kTokens == 1 ? 1024 : kBytes));
+    if constexpr (kTokens != 1)
         FetchLines<kBlockColumns * kStride>(tokens.groups + (index + 1) * kBlockColumns * kStride);
-    }
 }
 
 // The exact integer sums of a block for kTokens tokens, counted through at compile time alone: else this
 // compiler keeps them in memory.
-template <QuantFormat kFormat, int kTokens, int kStride>
+template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
 class BlockSums {
 public:
-    // `weights` are those of the pass's rows.
-    HWY_INLINE void sum(const std::uint8_t* weights, const TokenBlocks<kStride>& tokens,
+    HWY_INLINE void sum(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
                         std::int64_t index) {
         start(tokens.starts + index * kStride, kSums);
         const std::int8_t* groups = tokens.groups + index * kBlockColumns * kStride;
         // Written out for one token, where the loop would be a good part of the work, but as a loop for
         // several, which fill the registers.
         if constexpr (kTokens == 1) {
-            addEach(weights, groups, std::make_integer_sequence<int, kStoredGroups>());
+            addEach(blocks, groups, std::make_integer_sequence<int, kStoredGroups>());
         } else {
 #pragma GCC unroll 1
             for (int group = 0; group < kStoredGroups; ++group)
-                addStored(weights, groups, group);
+                addStored(blocks, groups, group);
         }
     }
-    HWY_INLINE RowFloats total(int token, int vector) const {
-        return hn::ConvertTo(RowFloatTag(), m_sums[token * kVectors + vector].total());
+    HWY_INLINE RowFloats total(int sum) const {
+        return hn::ConvertTo(RowFloatTag(), m_sums[sum].total());
     }
 
 private:
+    static constexpr int kVectors = kTiles * kTileVectors;
     static constexpr int kStoredGroups = kFormat == QuantFormat::Q8 ? kGroups : kGroups / 2;
     static constexpr std::make_integer_sequence<int, kTokens * kVectors> kSums{};
     static constexpr std::make_integer_sequence<int, kVectors> kEach{};
@@ -133,38 +143,32 @@ private:
     }
 
     template <int... kGroup>
-    HWY_INLINE void addEach(const std::uint8_t* weights, const std::int8_t* groups,
+    HWY_INLINE void addEach(const TileBlocks<kTiles>& blocks, const std::int8_t* groups,
                             std::integer_sequence<int, kGroup...>) {
-        (addStored(weights, groups, kGroup), ...);
+        (addStored(blocks, groups, kGroup), ...);
     }
-    HWY_INLINE void addStored(const std::uint8_t* weights, const std::int8_t* groups, int index) {
+    HWY_INLINE void addStored(const TileBlocks<kTiles>& blocks, const std::int8_t* groups,
+                              int index) {
         const std::int8_t* group = groups + index * kGroupColumns * kStride;
-        weights += index * kGroupBytes;
         if constexpr (kFormat == QuantFormat::Q8) {
-            addSigned(weights, group, kEach);
+            addSigned(blocks, index, group, kEach);
         } else {
-            addHalves(weights, group, kEach);
+            addHalves(blocks, index, group, kEach);
         }
     }
     template <int... kVector>
-    HWY_INLINE void addSigned(const std::uint8_t* weights, const std::int8_t* group,
+    HWY_INLINE void addSigned(const TileBlocks<kTiles>& blocks, int index, const std::int8_t* group,
                               std::integer_sequence<int, kVector...>) {
-        const SignedWeights each[] = {PrepareSigned(bytesOf(weights, kVector))...};
+        const SignedWeights each[] = {PrepareSigned(blocks.weights(kVector, index))...};
         add(each, group, kSums);
     }
     template <int... kVector>
-    HWY_INLINE void addHalves(const std::uint8_t* weights, const std::int8_t* group,
+    HWY_INLINE void addHalves(const TileBlocks<kTiles>& blocks, int index, const std::int8_t* group,
                               std::integer_sequence<int, kVector...>) {
-        const Bytes low[] = {hn::And(bytesOf(weights, kVector), hn::Set(ByteTag(), 15))...};
+        const Bytes low[] = {LowHalves(blocks.weights(kVector, index))...};
         add(low, group, kSums);
-        const Bytes high[] = {hn::And(
-            hn::BitCast(ByteTag(),
-                        hn::ShiftRight<4>(hn::BitCast(WordTag(), bytesOf(weights, kVector)))),
-            hn::Set(ByteTag(), 15))...};
+        const Bytes high[] = {HighHalves(blocks.weights(kVector, index))...};
         add(high, group + kBlockColumns / 2 * kStride, kSums);
-    }
-    HWY_INLINE static Bytes bytesOf(const std::uint8_t* weights, int vector) {
-        return hn::LoadU(ByteTag(), weights + vector * kVectorRows * kGroupColumns);
     }
     template <typename Weights, int... kSum>
     HWY_INLINE void add(const Weights* weights, const std::int8_t* group,
@@ -180,83 +184,84 @@ private:
     std::conditional_t<kFormat == QuantFormat::Q8, SignedSum, NibbleSum> m_sums[kTokens * kVectors];
 };
 
-// The products so far of rows [row, row + kPassRows) of a tile with kTokens tokens.
-template <QuantFormat kFormat, int kTokens, int kStride>
+// The products so far of kPassRows rows of each tile with kTokens tokens.
+template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
 class PassSums {
 public:
     HWY_INLINE void clear() { clear(kSums); }
-    HWY_INLINE void addBlock(const std::byte* block, std::int64_t row,
-                             const TokenBlocks<kStride>& tokens, std::int64_t index) {
-        BlockSums<kFormat, kTokens, kStride> totals;
-        totals.sum(
-            reinterpret_cast<const std::uint8_t*>(block) + kTileRows * 2 + row * kGroupColumns,
-            tokens, index);
-        add(block, row, totals, tokens.scales + index * kStride, kSums, kEach);
+    HWY_INLINE void addBlock(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
+                             std::int64_t index) {
+        BlockSums<kFormat, kTiles, kTokens, kStride> totals;
+        totals.sum(blocks, tokens, index);
+        add(blocks, totals, tokens.scales + index * kStride, kSums, kEach);
     }
-    // sums [token][vector]
-    HWY_INLINE const RowFloats& at(int token, int vector) const {
-        return m_sums[token * kVectors + vector];
+    HWY_INLINE RowFloats at(int token, int vector) const {
+        return hn::Load(RowFloatTag(), m_sums[token * kVectors + vector]);
     }
 
 private:
+    static constexpr int kVectors = kTiles * kTileVectors;
     static constexpr std::make_integer_sequence<int, kTokens * kVectors> kSums{};
     static constexpr std::make_integer_sequence<int, kVectors> kEach{};
 
     template <int... kSum>
     HWY_INLINE void clear(std::integer_sequence<int, kSum...>) {
-        ((m_sums[kSum] = hn::Zero(RowFloatTag())), ...);
+        (hn::Store(hn::Zero(RowFloatTag()), RowFloatTag(), m_sums[kSum]), ...);
     }
-    HWY_INLINE static RowFloats scaleOf(const std::byte* block, std::int64_t row) {
+    HWY_INLINE static RowFloats scaleOf(const TileBlocks<kTiles>& blocks, int vector) {
+        const std::byte* block = blocks.of(vector);
+        const std::int64_t row = blocks.rowOf(vector);
         return kFormat == QuantFormat::Q8 ? LoadHalves(block + row * 2) : LoadUnsigned(block + row);
     }
     template <int... kSum, int... kVector>
-    HWY_INLINE void add(const std::byte* block, std::int64_t row,
-                        const BlockSums<kFormat, kTokens, kStride>& totals, const float* scales,
-                        std::integer_sequence<int, kSum...>,
+    HWY_INLINE void add(const TileBlocks<kTiles>& blocks,
+                        const BlockSums<kFormat, kTiles, kTokens, kStride>& totals,
+                        const float* scales, std::integer_sequence<int, kSum...>,
                         std::integer_sequence<int, kVector...>) {
         const RowFloatTag d;
-        const RowFloats rowScales[] = {scaleOf(block, row + kVector * kVectorRows)...};
-        ((m_sums[kSum] =
-              hn::MulAdd(hn::Mul(rowScales[kSum % kVectors], hn::Set(d, scales[kSum / kVectors])),
-                         totals.total(kSum / kVectors, kSum % kVectors), m_sums[kSum])),
+        const RowFloats rowScales[] = {scaleOf(blocks, kVector)...};
+        (hn::Store(
+             hn::MulAdd(hn::Mul(rowScales[kSum % kVectors], hn::Set(d, scales[kSum / kVectors])),
+                        totals.total(kSum), hn::Load(d, m_sums[kSum])),
+             d, m_sums[kSum]),
          ...);
     }
 
-    RowFloats m_sums[kTokens * kVectors];
+    HWY_ALIGN float m_sums[kTokens * kVectors][kVectorRows];
 };
 
-// What q4's minima add, which have a row factor of their own: [token][vector] as above.
-template <int kTokens>
-using MinimumSums = RegisterTile<RowFloatTag, kTokens, kVectors>;
+// What q4's minima add, which have a row factor of their own: [vector][token].
+template <int kTiles, int kTokens>
+using MinimumSums = RegisterTile<RowFloatTag, kTiles * kTileVectors, kTokens>;
 
-template <int kTokens, int kStride>
-HWY_INLINE void AddMinima(const std::byte* block, std::int64_t row,
-                          const TokenBlocks<kStride>& tokens, std::int64_t index,
-                          MinimumSums<kTokens>& sums) {
+template <int kTiles, int kTokens, int kStride>
+HWY_INLINE void AddMinima(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
+                          std::int64_t index, MinimumSums<kTiles, kTokens>& sums) {
     const float* scaledSums = tokens.scaledSums + index * kStride;
-    sums.add([&](int t) HWY_ATTR { return hn::Set(RowFloatTag(), scaledSums[t]); },
-             [&](int v) HWY_ATTR { return LoadSigned(block + kTileRows + row + v * kVectorRows); });
+    sums.add([&](int v) HWY_ATTR { return LoadSigned(blocks.of(v) + kTileRows + blocks.rowOf(v)); },
+             [&](int t) HWY_ATTR { return hn::Set(RowFloatTag(), scaledSums[t]); });
 }
 
-// out [token][row] of one tile
-template <QuantFormat kFormat, int kTokens, int kStride>
-HWY_INLINE void StoreProducts(const PassSums<kFormat, kTokens, kStride>& sums,
-                              const MinimumSums<kTokens>& minima, std::int64_t row,
-                              const float* factors, float (*out)[kTileRows]) {
+// out [tile][token][row]
+template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
+HWY_INLINE void StoreProducts(const PassSums<kFormat, kTiles, kTokens, kStride>& sums,
+                              const MinimumSums<kTiles, kTokens>& minima, std::int64_t row,
+                              const Tile* tiles, float (*out)[kTokens][kTileRows]) {
     const RowFloatTag d;
-    minima.forEach([&](int t, int v, RowFloats minimumSum) HWY_ATTR {
-        const std::int64_t first = row + v * kVectorRows;
+    minima.forEach([&](int v, int t, RowFloats minimumSum) HWY_ATTR {
+        const int tile = v / kTileVectors;
+        const std::int64_t first = row + v % kTileVectors * kVectorRows;
         RowFloats sum = sums.at(t, v);
         if constexpr (kFormat == QuantFormat::Q4) {
             RowFloats scale, minimum;
-            hn::LoadInterleaved2(d, factors + first * 2, scale, minimum);
+            hn::LoadInterleaved2(d, tiles[tile].factors + first * 2, scale, minimum);
             sum = hn::MulAdd(scale, sum, hn::Mul(minimum, minimumSum));
         }
-        hn::StoreU(sum, d, out[t] + first);
+        hn::StoreU(sum, d, out[tile][t] + first);
     });
 }
 
-// kTiles tiles, a block of each in turn, times kTokens tokens: out[tile][token][row].
+// kTiles tiles times kTokens tokens: out[tile][token][row].
 template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
 HWY_INLINE void TileProducts(const Tile* tiles, std::int64_t blocks,
                              const TokenBlocks<kStride>& tokens, float (*out)[kTokens][kTileRows]) {
@@ -264,33 +269,32 @@ HWY_INLINE void TileProducts(const Tile* tiles, std::int64_t blocks,
     // cache, once more.
     constexpr bool kMinimaBeside = kFormat == QuantFormat::Q4 && kTokens == 1;
     constexpr bool kMinimaAfter = kFormat == QuantFormat::Q4 && kTokens != 1;
+    const auto blocksAt = [&](std::int64_t index, std::int64_t row) HWY_ATTR {
+        TileBlocks<kTiles> at{{}, row};
+        for (int i = 0; i < kTiles; ++i)
+            at.at[i] = tiles[i].blocks + index * BlockBytes<kFormat>();
+        return at;
+    };
     for (std::int64_t row = 0; row < kTileRows; row += kPassRows) {
-        PassSums<kFormat, kTokens, kStride> sums[kTiles];
-        MinimumSums<kTokens> minima[kTiles];
-        for (int i = 0; i < kTiles; ++i) {
-            sums[i].clear();
-            minima[i].clear();
+        PassSums<kFormat, kTiles, kTokens, kStride> sums;
+        MinimumSums<kTiles, kTokens> minima;
+        sums.clear();
+        minima.clear();
+        for (std::int64_t index = 0; index < blocks; ++index) {
+            const TileBlocks<kTiles> here = blocksAt(index, row);
+            FetchAhead<kFormat, kTokens>(here, tokens, index);
+            sums.addBlock(here, tokens, index);
+            if constexpr (kMinimaBeside) AddMinima<kTiles, kTokens>(here, tokens, index, minima);
         }
-        for (std::int64_t index = 0; index < blocks; ++index)
-#pragma GCC unroll 2
-            for (int i = 0; i < kTiles; ++i) {
-                const std::byte* block = tiles[i].blocks + index * BlockBytes<kFormat>();
-                FetchAhead<kFormat, kTokens, kStride>(block, tokens, index);
-                sums[i].addBlock(block, row, tokens, index);
-                if constexpr (kMinimaBeside)
-                    AddMinima<kTokens>(block, row, tokens, index, minima[i]);
-            }
-        for (int i = 0; i < kTiles; ++i) {
-            for (std::int64_t index = 0; kMinimaAfter && index < blocks; ++index)
-                AddMinima<kTokens>(tiles[i].blocks + index * BlockBytes<kFormat>(), row, tokens,
-                                   index, minima[i]);
-            StoreProducts(sums[i], minima[i], row, tiles[i].factors, out[i]);
-        }
+        for (std::int64_t index = 0; kMinimaAfter && index < blocks; ++index)
+            AddMinima<kTiles, kTokens>(blocksAt(index, row), tokens, index, minima);
+        StoreProducts(sums, minima, row, tiles, out);
     }
 }
 
 #else  // plain loops, for targets without 8-bit products
 
+constexpr int kTilesTogether = 1;
 constexpr int kTileTokens = 1;
 constexpr int kSmallTileTokens = 1;
 constexpr int kMatvecTiles = 1;
