@@ -10,7 +10,7 @@ namespace qllama {
 namespace {
 
 // Prefill batches are as large as this much scratch memory allows, within sensible bounds.
-constexpr std::int64_t kScratchBytes = std::int64_t{24} << 20;
+constexpr std::int64_t kScratchBytes = std::int64_t{36} << 20;
 constexpr std::int64_t kSmallestBatch = 32;
 constexpr std::int64_t kLargestBatch = 512;
 
@@ -20,10 +20,9 @@ constexpr std::int64_t kLogitRows = 16;
 // The buffers of one stage, for up to batchSize positions; names as in the paper's formulas.
 struct Scratch {
     std::unique_ptr<Buffer> x;          // [batch, dim], the residual stream
-    std::unique_ptr<Buffer> h;          // [batch, dim], normalised
+    std::unique_ptr<Buffer> h;          // [batch, dim], normalised; then what attention gives
     std::unique_ptr<Buffer> q;          // [batch, heads * headDim]
     std::unique_ptr<Buffer> k, v;       // [batch, kvHeads * headDim]
-    std::unique_ptr<Buffer> attention;  // [batch, heads * headDim]
     std::unique_ptr<Buffer> gate, up;   // [batch, ffnDim]
     std::unique_ptr<Buffer> logits;     // last stage: [vocabulary]
     std::unique_ptr<Buffer> rotations;  // [context, headDim / 2, 2]
@@ -36,7 +35,7 @@ struct Stage {
 };
 
 std::int64_t floatsPerPosition(const LlamaConfig& config) {
-    return 4 * config.dim + 2 * config.kvHeadCount * config.headDim + 2 * config.ffnDim;
+    return 3 * config.dim + 2 * config.kvHeadCount * config.headDim + 2 * config.ffnDim;
 }
 
 std::int64_t batchSizeFor(const LlamaConfig& config) {
@@ -74,7 +73,6 @@ Result<Scratch> createScratch(Backend& backend, const LlamaConfig& config, std::
     QLLAMA_TRY(scratch.q, backend.createBuffer(batch * config.dim));
     QLLAMA_TRY(scratch.k, backend.createBuffer(batch * kvWidth));
     QLLAMA_TRY(scratch.v, backend.createBuffer(batch * kvWidth));
-    QLLAMA_TRY(scratch.attention, backend.createBuffer(batch * config.dim));
     QLLAMA_TRY(scratch.gate, backend.createBuffer(batch * config.ffnDim));
     QLLAMA_TRY(scratch.up, backend.createBuffer(batch * config.ffnDim));
     if (isLast) {
@@ -134,9 +132,9 @@ struct Transformer::Impl {
         backend.matmul(projections, *s.h, n);
         backend.ropeAndStore(*s.q, *s.k, *s.v, *s.rotations, shape, *stage.cache, layer, position,
                              n);
-        backend.attention(*s.q, shape, *stage.cache, layer, position, n, *s.attention);
+        backend.attention(*s.q, shape, *stage.cache, layer, position, n, *s.h);
         const MatmulTask output[] = {{weights.wo.get(), s.x.get(), true}};
-        backend.matmul(output, *s.attention, n);
+        backend.matmul(output, *s.h, n);
     }
 
     void feedForwardBlock(Stage& stage, std::int64_t layer, std::int64_t n) {

@@ -32,7 +32,8 @@ public:
     CpuBackend(int threadCount, std::shared_ptr<QuantizedStore> quantized)
         : m_device(describeCpu()),
           m_quantizedStore(std::move(quantized)),
-          m_pool(threadCount > 0 ? threadCount : physicalCoreCount()) {}
+          m_pool(threadCount > 0 ? threadCount : physicalCoreCount()),
+          m_panelSpaces(static_cast<std::size_t>(m_pool.threadCount())) {}
 
     [[nodiscard]] const DeviceInfo& device() const override { return m_device; }
 
@@ -48,8 +49,8 @@ public:
     }
 
     Result<std::unique_ptr<Buffer>> createBuffer(std::int64_t floatCount) override {
-        QLLAMA_TRY(auto memory, HostMemory::allocate(floatCount * std::int64_t{sizeof(float)},
-                                                     false, "working buffers"));
+        QLLAMA_TRY(auto memory, HostMemory::allocate(floatCount * std::int64_t{sizeof(float)}, true,
+                                                     "working buffers"));
         return std::unique_ptr<Buffer>(std::make_unique<CpuBuffer>(std::move(memory), floatCount));
     }
 
@@ -76,16 +77,18 @@ public:
     void matmul(std::span<const MatmulTask> tasks, const Buffer& x, std::int64_t n) override {
         std::int64_t granularity = 1;
         for (const MatmulTask& task : tasks)
-            granularity = std::max(granularity, matrixOf(task).rowGranularity());
+            granularity = std::max(granularity, matrixOf(task).rowGranularity(n));
         std::int64_t rows = 0;
         for (const MatmulTask& task : tasks)
             rows += paddedRows(task, granularity);
         const Activations activations = prepare(tasks, dataOf(x), n);
         RowSchedule schedule(rows, m_pool.threadCount(), granularity,
                              n == 1 ? rows : cachedRows(rows, granularity));
-        m_pool.run([&](int) {
+        m_pool.run([&](int worker) {
+            Activations own = activations;
+            own.space = &m_panelSpaces[static_cast<std::size_t>(worker)];
             for (RowRange range; (range = schedule.take()).begin != range.end;)
-                multiplyRange(tasks, activations, granularity, range);
+                multiplyRange(tasks, own, granularity, range);
         });
     }
 
@@ -179,6 +182,8 @@ private:
         }
         if (n >= kLeastPackedTokens && isWanted(ActivationForm::Packed)) {
             resizePackedTokens(m_packed, n, columns);
+            for (PanelSpace& space : m_panelSpaces)
+                resizePanelSpace(space, columns);
             forEachRow(m_packed.tiles, [&](std::int64_t tile) { packTile(x, tile, m_packed); });
             activations.packed = &m_packed;
         }
@@ -205,6 +210,7 @@ private:
     AttentionScratch m_attentionScratch;
     QuantizedActivations m_quantized;
     PackedTokens m_packed;
+    std::vector<PanelSpace> m_panelSpaces;  // one a thread
 };
 
 }  // namespace

@@ -2,12 +2,17 @@
 
 namespace qllama::cpu {
 
+std::int64_t RowMatrix::rowGranularity(std::int64_t n) const {
+    constexpr std::int64_t kStreams = 8;
+    return n >= kLeastPackedTokens ? panelRows() : kStreams;
+}
+
 void RowMatrix::multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
                          bool accumulate) const {
     if (x.n == 1)
         matvecRows(m_weights, begin, end, x.values, out, accumulate);
-    else if (x.packed && activationForm() == ActivationForm::Packed)
-        multiplyPanels(m_weights, begin, end, *x.packed, out, m_weights.rows, accumulate);
+    else if (x.packed)
+        multiplyPanels(m_weights, begin, end, *x.packed, *x.space, out, m_weights.rows, accumulate);
     else
         gemmRows(m_weights, begin, end, x.values, x.n, out, m_weights.rows, accumulate);
 }

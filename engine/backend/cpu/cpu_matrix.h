@@ -19,14 +19,15 @@ struct Activations {
     std::int64_t n = 0;
     const QuantizedActivations* quantized = nullptr;
     const PackedTokens* packed = nullptr;  // null for a few tokens
+    PanelSpace* space = nullptr;           // with packed tokens: of the calling thread alone
 };
 
-enum class ActivationForm { Plain, Packed, Quantized };  // Packed: of many tokens
+enum class ActivationForm { Packed, Quantized };  // Packed: plain if there are few tokens
 
 class CpuMatrix : public Matrix {
 public:
-    // Portions of rows handed to threads are multiples of this.
-    [[nodiscard]] virtual std::int64_t rowGranularity() const = 0;
+    // Portions of rows handed to threads are multiples of this, for n tokens.
+    [[nodiscard]] virtual std::int64_t rowGranularity(std::int64_t n) const = 0;
     [[nodiscard]] virtual ActivationForm activationForm() const = 0;
     // out[i * rows() + row] (= or +=) this[row, :] . x[i, :] for row in [begin, end). Each row's
     // result depends on nothing but that row and x[i, :]. Called from several threads at once.
@@ -45,10 +46,8 @@ public:
     [[nodiscard]] std::int64_t sizeBytes() const override {
         return m_weights.rows * m_weights.columns * sizeOf(m_weights.dtype);
     }
-    [[nodiscard]] std::int64_t rowGranularity() const override { return 8; }
-    [[nodiscard]] ActivationForm activationForm() const override {
-        return panelsRepay(m_weights.dtype) ? ActivationForm::Packed : ActivationForm::Plain;
-    }
+    [[nodiscard]] std::int64_t rowGranularity(std::int64_t n) const override;
+    [[nodiscard]] ActivationForm activationForm() const override { return ActivationForm::Packed; }
     void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
                   bool accumulate) const override;
     void readRow(std::int64_t row, float* out) const override;
@@ -65,7 +64,7 @@ public:
     [[nodiscard]] std::int64_t rows() const override { return m_weights.rows; }
     [[nodiscard]] std::int64_t columns() const override { return m_weights.columns; }
     [[nodiscard]] std::int64_t sizeBytes() const override { return m_weights.sizeBytes(); }
-    [[nodiscard]] std::int64_t rowGranularity() const override { return kTileRows; }
+    [[nodiscard]] std::int64_t rowGranularity(std::int64_t) const override { return kTileRows; }
     [[nodiscard]] ActivationForm activationForm() const override {
         return ActivationForm::Quantized;
     }

@@ -28,7 +28,7 @@ using BlockVector = hn::Vec<BlockTag>;
 
 // Queries that share each load of keys or values: eight of AVX-512, where widening takes half as long as
 // two queries' products.
-constexpr int kQueryTile = HWY_TARGET <= HWY_AVX3 ? 8 : 3;
+constexpr int kQueryTile = kHasAvx512 ? 8 : 3;
 
 // Vectors of keys or values that are multiplied side by side: 3 queries by 4 vectors are 12 sums, which with
 // the factors of the queries and one vector are the 16 registers of AVX2; 8 by 2 take 25 of 32.

@@ -20,6 +20,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 using F32Tag = hn::ScalableTag<float>;
 using F32Vector = hn::Vec<F32Tag>;
 
+// 32 registers of 16 lanes, for 16 registers of 8 or 4.
+constexpr bool kHasAvx512 = HWY_TARGET <= HWY_AVX3;
+
 // Keeps a value in a register of its own: this compiler would rather load it again for each use, or form
 // many values first and spill them.
 template <typename Vector>

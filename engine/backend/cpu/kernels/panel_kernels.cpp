@@ -1,7 +1,5 @@
 #include "engine/backend/cpu/kernels/panel_kernels.h"
 
-#include <hwy/cache_control.h>
-
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
@@ -12,136 +10,114 @@
 #include <hwy/foreach_target.h>
 
 #include "engine/backend/cpu/kernels/register_tile-inl.h"
+#include "engine/backend/cpu/kernels/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
 
 using cpu::PackedTokens;
+using cpu::PanelSpace;
 using cpu::RowMajorWeights;
 
-// A register tile: 4 rows by 3 tokens are 12 sums and fit 16 registers, 24 fit 32.
-constexpr std::int64_t kTileTokens = HWY_TARGET <= HWY_AVX3 ? 6 : 3;
-constexpr std::int64_t kTileRows = 4;
-constexpr std::int64_t kTileSums = kTileTokens * kTileRows;
+// A register tile: a panel of two vectors of rows by 6 tokens are 12 sums and fit 16 registers, 24 fit 32.
+// What is left of the tokens goes in smaller tiles.
+constexpr int kPanelVectors = 2;
+constexpr std::int64_t kPanelRows = kPanelVectors * kLanes;
+constexpr int kTileTokens = kHasAvx512 ? 12 : 6;
+constexpr int kPartTokens = kHasAvx512 ? 4 : 3;
 
-// A panel of weights, widened once, stays in the L1 cache while a block of tokens passes by; of that
-// block, so many columns stay in the L2 cache while the panels of a group take their turns, beside the
-// sums of all of them, which is larger where there is AVX-512.
-constexpr std::int64_t kPanelRows = 8;
-constexpr std::int64_t kPanelColumns = 512;
-constexpr std::int64_t kGroupRows = HWY_TARGET <= HWY_AVX3 ? 64 : 32;
-constexpr std::int64_t kBlockTiles = 132 / kTileTokens;
+// So many panels stay in the L2 cache while the tokens pass by, one panel at least.
+constexpr std::int64_t kGroupBytes = std::int64_t{kHasAvx512 ? 512 : 256} << 10;
 
-HWY_INLINE std::int64_t Lanes() {
-    return static_cast<std::int64_t>(hn::Lanes(F32Tag()));
+// The sum of a vector's lanes adds those that lie half a vector apart, then a quarter, and so on. Taken
+// with the bits of their numbers reversed, each lane is added to the one before it, that sum of two to
+// the two before them, and so on.
+constexpr int LaneAt(int place) {
+    int lane = 0;
+    for (int bit = 1; bit < kLanes; bit *= 2)
+        lane = lane * 2 + (place & bit ? 1 : 0);
+    return lane;
 }
+
+constexpr int kMostWaiting = 5;  // of 16 lanes
 
 HWY_INLINE std::int64_t VectorsOf(std::int64_t columns) {
-    return (columns + Lanes() - 1) / Lanes();
+    return (columns + kLanes - 1) / kLanes;
 }
 
-// What a thread works with: the panel [tile of rows][vector][row][lane], and the sums of a group and a
-// block of tokens, which wait there from one block of columns to the next.
-struct PanelSpace {
-    static constexpr std::size_t kMaxLanes = hn::MaxLanes(F32Tag());
-    HWY_ALIGN float weights[kPanelRows * kPanelColumns];
-    HWY_ALIGN float sums[kGroupRows / kTileRows * kBlockTiles * kTileSums * kMaxLanes];
-};
+// From one lane of a panel to the next; without the gap all of them would share few sets of a cache.
+HWY_INLINE std::int64_t LaneFloats(std::int64_t columns) {
+    return (VectorsOf(columns) + 1) * kPanelRows;
+}
 
-// Columns [first, first + count) of a matrix.
-struct ColumnBlock {
-    std::int64_t first, count, all;
-    [[nodiscard]] bool isFirst() const { return first == 0; }
-    [[nodiscard]] bool isLast() const { return first + count == all; }
-};
-
-// The vectors of `count` elements, `stride` vectors apart.
+// Elements [column, column + kLanes) of a row, zero behind its end.
 template <typename T>
-HWY_INLINE void Spread(const T* HWY_RESTRICT source, std::int64_t count, std::int64_t stride,
-                       float* HWY_RESTRICT out) {
-    const F32Tag d;
-    std::int64_t k = 0;
-    for (; k + Lanes() <= count; k += Lanes(), out += stride * Lanes())
-        hn::Store(LoadAsF32(d, source + k), d, out);
-    if (k != count)
-        hn::Store(LoadTailAsF32(d, source + k, static_cast<std::size_t>(count - k)), d, out);
+HWY_INLINE F32Vector LoadPadded(const T* row, std::int64_t columns, std::int64_t column) {
+    if (column + kLanes <= columns) return LoadAsF32(F32Tag(), row + column);
+    return LoadTailAsF32(F32Tag(), row + column, static_cast<std::size_t>(columns - column));
 }
 
+// Tokens of a tile, those from n on being zero: [lane][vector][token].
 void PackTile(const float* x, std::int64_t tile, PackedTokens& tokens) {
-    float* out = tokens.values.get();
-    for (std::int64_t first = 0; first < tokens.columns; first += kPanelColumns) {
-        const std::int64_t count = std::min(kPanelColumns, tokens.columns - first);
-        const std::int64_t tileFloats = VectorsOf(count) * kTileTokens * Lanes();
-        float* target = out + tile * tileFloats;
-        for (std::int64_t t = 0; t < kTileTokens; ++t) {
-            const std::int64_t token = tile * kTileTokens + t;
-            if (token < tokens.n)
-                Spread(x + token * tokens.columns + first, count, kTileTokens,
-                       target + t * Lanes());
-            else
-                for (std::int64_t v = 0; v < VectorsOf(count); ++v)
-                    hn::Store(hn::Zero(F32Tag()), F32Tag(),
-                              target + (v * kTileTokens + t) * Lanes());
-        }
-        out += tokens.tiles * tileFloats;
-    }
-}
-
-// Rows [row, row + kTileRows) of the matrix, those from `end` on zero.
-template <typename T>
-HWY_INLINE void PackRows(const RowMajorWeights& w, std::int64_t row, std::int64_t end,
-                         const ColumnBlock& block, float* out) {
-    for (std::int64_t r = 0; r < kTileRows; ++r) {
-        if (row + r < end)
-            Spread(static_cast<const T*>(w.data) + (row + r) * w.columns + block.first, block.count,
-                   kTileRows, out + r * Lanes());
-        else
-            for (std::int64_t v = 0; v < VectorsOf(block.count); ++v)
-                hn::Store(hn::Zero(F32Tag()), F32Tag(), out + (v * kTileRows + r) * Lanes());
-    }
-}
-
-using TileOfSums = RegisterTile<F32Tag, kTileTokens, kTileRows>;  // [token][row]
-
-HWY_INLINE void AddVector(const float* weights, const float* x, std::int64_t v, TileOfSums& sums) {
     const F32Tag d;
-    sums.add([&](int t) HWY_ATTR { return hn::Load(d, x + (v * kTileTokens + t) * Lanes()); },
-             [&](int r) HWY_ATTR { return hn::Load(d, weights + (v * kTileRows + r) * Lanes()); });
-}
-
-// One register tile over a block of columns; its sums start from and end in `kept`. Four vectors in a
-// turn of the loop, whose own instructions are then few beside theirs.
-HWY_INLINE void MultiplyTile(const float* weights, const float* x, const ColumnBlock& block,
-                             float* kept, float* totals) {
-    const std::int64_t vectors = VectorsOf(block.count);
-    TileOfSums tile;
-    if (block.isFirst())
-        tile.clear();
-    else
-        tile.load(kept);
-    std::int64_t v = 0;
-    for (; v + 4 <= vectors; v += 4) {
-        AddVector(weights, x, v, tile);
-        AddVector(weights, x, v + 1, tile);
-        AddVector(weights, x, v + 2, tile);
-        AddVector(weights, x, v + 3, tile);
+    const std::int64_t vectors = VectorsOf(tokens.columns);
+    float* out = tokens.values.get() + tile * vectors * kLanes * kTileTokens;
+    for (int first = 0; first < kTileTokens; first += kLanes) {
+        const int count = std::min(kLanes, kTileTokens - first);
+        const auto mask = hn::FirstN(d, static_cast<std::size_t>(count));
+        for (std::int64_t v = 0; v < vectors; ++v) {
+            F32Vector block[kLanes];
+            for (int t = 0; t < kLanes; ++t) {
+                const std::int64_t token = tile * kTileTokens + first + t;
+                block[t] = t < count && token < tokens.n
+                               ? LoadPadded(x + token * tokens.columns, tokens.columns, v * kLanes)
+                               : hn::Zero(d);
+            }
+            Transpose(block);
+            for (int place = 0; place < kLanes; ++place)
+                hn::BlendedStore(block[LaneAt(place)], mask, d,
+                                 out + (place * vectors + v) * kTileTokens + first);
+        }
     }
-    asm("" : "+r"(v));  // nothing of the last vectors is to be fetched in the loop above
-    for (; v < vectors; ++v)
-        AddVector(weights, x, v, tile);
-    tile.store(kept);
-    if (!block.isLast()) return;
-    F32Vector sums[kTileSums];
-    for (std::int64_t i = 0; i < kTileSums; ++i)
-        sums[i] = hn::Load(F32Tag(), kept + i * Lanes());
-    SumLanes<kTileSums>(F32Tag(), sums, totals);
 }
 
-// What a panel is multiplied with: the tiles [first, end) of the tokens, a block at most.
-struct TokenBlock {
-    const PackedTokens& tokens;
-    std::int64_t first, end;
-};
+// Rows [row, row + kPanelRows) of the matrix, those from `end` on being zero: [lane][vector][row].
+template <typename T>
+void PackPanel(const RowMajorWeights& w, std::int64_t row, std::int64_t end, float* panel) {
+    const F32Tag d;
+    const std::int64_t laneFloats = LaneFloats(w.columns);
+    const T* weights = static_cast<const T*>(w.data);
+    for (int h = 0; h < kPanelVectors; ++h, row += kLanes)
+        for (std::int64_t v = 0; v < VectorsOf(w.columns); ++v) {
+            F32Vector block[kLanes];
+            if (row + kLanes <= end && (v + 1) * kLanes <= w.columns)
+                for (int r = 0; r < kLanes; ++r)
+                    block[r] = LoadAsF32(d, weights + (row + r) * w.columns + v * kLanes);
+            else
+                for (int r = 0; r < kLanes; ++r)
+                    block[r] = row + r < end ? LoadPadded(weights + (row + r) * w.columns,
+                                                          w.columns, v * kLanes)
+                                             : hn::Zero(d);
+            Transpose(block);
+            for (int place = 0; place < kLanes; ++place)
+                hn::Store(block[LaneAt(place)], d,
+                          panel + place * laneFloats + (v * kPanelVectors + h) * kLanes);
+        }
+}
+
+// One lane of every row with kTokens tokens.
+template <int kTokens>
+using TileOfSums = RegisterTile<F32Tag, kPanelVectors, kTokens>;  // [vector of rows][token]
+
+template <int kTokens>
+HWY_INLINE void MultiplyLane(const float* weights, const float* x, std::int64_t vectors,
+                             TileOfSums<kTokens>& tile) {
+    const F32Tag d;
+    tile.clear();
+    for (std::int64_t v = 0; v < vectors; ++v, weights += kPanelRows, x += kTileTokens)
+        tile.add([&](int h) HWY_ATTR { return hn::Load(d, weights + h * kLanes); },
+                 [&](int t) HWY_ATTR { return hn::Set(d, x[t]); });
+}
 
 struct Target {
     float* out;  // [token * stride + row]
@@ -149,136 +125,138 @@ struct Target {
     bool accumulate;
 };
 
-// The totals [token][row] of a register tile, or of as much of one as the matrices have.
-HWY_INLINE void PutTotals(const float* totals, std::int64_t token, std::int64_t tokenCount,
-                          std::int64_t row, std::int64_t rowCount, const Target& target) {
-    const hn::CappedTag<float, kTileRows> d;
-    float* out = target.out + token * target.stride + row;
-    for (std::int64_t t = 0; t < std::min(kTileTokens, tokenCount); ++t, out += target.stride) {
-        const float* sums = totals + t * kTileRows;
-        if (rowCount >= kTileRows)
-            for (std::int64_t r = 0; r < kTileRows; r += static_cast<std::int64_t>(hn::Lanes(d))) {
-                const auto sum = hn::LoadU(d, sums + r);
-                hn::StoreU(target.accumulate ? hn::Add(hn::LoadU(d, out + r), sum) : sum, d,
-                           out + r);
-            }
-        else
-            for (std::int64_t r = 0; r < rowCount; ++r)
-                out[r] = target.accumulate ? out[r] + sums[r] : sums[r];
+HWY_INLINE void PutVector(F32Vector sums, std::int64_t rows, bool accumulate, float* out) {
+    const F32Tag d;
+    if (rows >= kLanes) {
+        hn::StoreU(accumulate ? hn::Add(hn::LoadU(d, out), sums) : sums, d, out);
+        return;
     }
+    HWY_ALIGN float each[kLanes];
+    hn::Store(sums, d, each);
+    for (std::int64_t row = 0; row < rows; ++row)
+        out[row] = accumulate ? out[row] + each[row] : each[row];
 }
 
-// A part of the weights: rows [begin, end), a panel at most, of a block of columns.
-template <typename T>
-struct WeightPart {
-    const RowMajorWeights& w;
-    ColumnBlock columns;
-    std::int64_t begin, end;
-
-    // Cache line `line` of every row, which memory is to bring.
-    HWY_INLINE void Prefetch(std::int64_t line) const {
-        constexpr std::int64_t kLineElements = std::int64_t{64} / sizeof(T);
-        if (line * kLineElements >= columns.count) return;
-        for (std::int64_t row = begin; row < end; ++row)
-            hwy::Prefetch(static_cast<const T*>(w.data) + row * w.columns + columns.first +
-                          line * kLineElements);
+// The weights to be packed next, which memory brings little by little meanwhile.
+class NextWeights {
+public:
+    // [begin, end), in so many turns
+    NextWeights(const void* begin, const void* end, std::int64_t turns)
+        : m_at(static_cast<const std::byte*>(begin)),
+          m_end(static_cast<const std::byte*>(end)),
+          m_linesEach(((m_end - m_at) / kLine + turns - 1) / turns) {}
+    HWY_INLINE void fetchSome() {
+        for (std::int64_t i = 0; i < m_linesEach && m_at < m_end; ++i, m_at += kLine)
+            FetchLines<kLine>(m_at);
     }
+
+private:
+    static constexpr std::int64_t kLine = 64;
+    const std::byte* m_at;
+    const std::byte* m_end;
+    std::int64_t m_linesEach;
 };
 
-// Widens a part into the panel and multiplies it; x is the part's columns of all tokens, `kept` the
-// panel's sums. Meanwhile the first lines of the next part are on their way.
-template <typename T>
-HWY_INLINE void MultiplyPanel(const WeightPart<T>& part, const WeightPart<T>& next, const float* x,
-                              const TokenBlock& block, float* panel, float* kept,
-                              const Target& target) {
-    const std::int64_t vectors = VectorsOf(part.columns.count);
-    for (std::int64_t row = part.begin; row < part.end; row += kTileRows)
-        PackRows<T>(part.w, row, part.end, part.columns,
-                    panel + (row - part.begin) * vectors * Lanes());
-    for (std::int64_t tile = block.first; tile < block.end; ++tile) {
-        next.Prefetch(tile - block.first);
-        const std::int64_t token = tile * kTileTokens;
-        for (std::int64_t row = part.begin; row < part.end; row += kTileRows) {
-            float totals[kTileSums];
-            MultiplyTile(panel + (row - part.begin) * vectors * Lanes(),
-                         x + tile * vectors * kTileTokens * Lanes(), part.columns, kept, totals);
-            kept += kTileSums * Lanes();
-            if (part.columns.isLast())
-                PutTotals(totals, token, block.tokens.n - token, row, part.end - row, target);
-        }
+// A panel with kTokens tokens, of which `tokens` are put to target.out, and `rows` rows of each.
+template <int kTokens>
+void MultiplyTile(const float* panel, const float* x, std::int64_t columns, std::int64_t tokens,
+                  std::int64_t rows, NextWeights& next, const Target& target) {
+    // Where results go lies far apart and in no cache: fetched while they are computed.
+    for (std::int64_t t = 0; t < tokens; ++t)
+        FetchLines<kPanelRows * sizeof(float)>(target.out + t * target.stride);
+    const std::int64_t vectors = VectorsOf(columns);
+    // Sums of a lane, of two, of four and so on, that wait to be added to as many later ones.
+    HWY_ALIGN float sums[kMostWaiting][kPanelVectors * kTokens * kLanes];
+    int waiting = 0;
+    for (int place = 0; place < kLanes; ++place) {
+        next.fetchSome();
+        TileOfSums<kTokens> tile;
+        MultiplyLane(panel + place * LaneFloats(columns), x + place * vectors * kTileTokens,
+                     vectors, tile);
+        for (int done = place + 1; done % 2 == 0; done /= 2)
+            tile.addStored(sums[--waiting]);
+        tile.store(sums[waiting++]);
     }
+    for (std::int64_t t = 0; t < tokens; ++t)
+        for (int h = 0; h < kPanelVectors && h * kLanes < rows; ++h)
+            PutVector(hn::Load(F32Tag(), sums[0] + (h * kTokens + t) * kLanes), rows - h * kLanes,
+                      target.accumulate, target.out + t * target.stride + h * kLanes);
 }
 
-// Rows [begin, end), a group at most.
-template <typename T>
-void MultiplyGroup(const RowMajorWeights& w, std::int64_t begin, std::int64_t end,
-                   const TokenBlock& block, const Target& target, PanelSpace& space) {
-    const float* x = block.tokens.values.get();
-    const auto columnsFrom = [&w](std::int64_t first) {
-        return ColumnBlock{first, std::min(kPanelColumns, w.columns - first), w.columns};
-    };
-    const auto rowsFrom = [&](const ColumnBlock& columns, std::int64_t row) {
-        return WeightPart<T>{w, columns, row, std::min(row + kPanelRows, end)};
-    };
-    for (std::int64_t first = 0; first < w.columns; first += kPanelColumns) {
-        const ColumnBlock columns = columnsFrom(first);
-        for (std::int64_t row = begin; row < end; row += kPanelRows) {
-            const bool isLast = row + kPanelRows >= end;
-            MultiplyPanel(
-                rowsFrom(columns, row),
-                isLast ? rowsFrom(columnsFrom(first + columns.count), begin)
-                       : rowsFrom(columns, row + kPanelRows),
-                x, block, space.weights,
-                space.sums + (row - begin) / kTileRows * kBlockTiles * kTileSums * Lanes(), target);
-        }
-        x += block.tokens.tiles * VectorsOf(columns.count) * kTileTokens * Lanes();
+// A tile of the tokens times a panel, whose rows target.out begins with.
+HWY_INLINE void MultiplyTokens(const float* panel, const PackedTokens& tokens, std::int64_t tile,
+                               std::int64_t rows, NextWeights& next, const Target& target) {
+    const float* x = tokens.values.get() + tile * VectorsOf(tokens.columns) * kLanes * kTileTokens;
+    const std::int64_t count = std::min<std::int64_t>(kTileTokens, tokens.n - tile * kTileTokens);
+    float* out = target.out + tile * kTileTokens * target.stride;
+    if (count > kTileTokens - kPartTokens) {
+        MultiplyTile<kTileTokens>(panel, x, tokens.columns, count, rows, next,
+                                  {out, target.stride, target.accumulate});
+        return;
     }
+    for (std::int64_t first = 0; first < count; first += kPartTokens)
+        MultiplyTile<kPartTokens>(panel, x + first, tokens.columns,
+                                  std::min<std::int64_t>(kPartTokens, count - first), rows, next,
+                                  {out + first * target.stride, target.stride, target.accumulate});
+}
+
+std::int64_t PanelsTogether(std::int64_t columns) {
+    return std::max<std::int64_t>(
+        1, kGroupBytes / (LaneFloats(columns) * kLanes * std::int64_t{sizeof(float)}));
 }
 
 template <typename T>
 void MultiplyTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t end,
-                   const PackedTokens& tokens, const Target& target) {
-    PanelSpace space;
-    for (std::int64_t tile = 0; tile < tokens.tiles; tile += kBlockTiles)
-        for (std::int64_t row = begin; row < end; row += kGroupRows)
-            MultiplyGroup<T>(w, row, std::min(row + kGroupRows, end),
-                             {tokens, tile, std::min(tile + kBlockTiles, tokens.tiles)}, target,
-                             space);
+                   const PackedTokens& tokens, PanelSpace& space, const Target& target) {
+    const std::int64_t panelFloats = LaneFloats(w.columns) * kLanes;
+    const std::int64_t groupRows = PanelsTogether(w.columns) * kPanelRows;
+    for (std::int64_t first = begin; first < end; first += groupRows) {
+        const std::int64_t last = std::min(first + groupRows, end);
+        const auto panelOf = [&](std::int64_t row) {
+            return space.floats.get() + (row - first) / kPanelRows * panelFloats;
+        };
+        for (std::int64_t row = first; row < last; row += kPanelRows)
+            PackPanel<T>(w, row, end, panelOf(row));
+        const T* weights = static_cast<const T*>(w.data);
+        NextWeights next(weights + last * w.columns,
+                         weights + std::min(last + groupRows, end) * w.columns,
+                         tokens.tiles * (groupRows / kPanelRows) * kLanes);
+        for (std::int64_t tile = 0; tile < tokens.tiles; ++tile)
+            for (std::int64_t row = first; row < last; row += kPanelRows)
+                MultiplyTokens(panelOf(row), tokens, tile, end - row, next,
+                               {target.out + row, target.stride, target.accumulate});
+    }
 }
 
 void MultiplyPanels(const RowMajorWeights& w, std::int64_t begin, std::int64_t end,
-                    const PackedTokens& tokens, float* out, std::int64_t outStride,
-                    bool accumulate) {
+                    const PackedTokens& tokens, PanelSpace& space, float* out,
+                    std::int64_t outStride, bool accumulate) {
     const Target target{out, outStride, accumulate};
     switch (w.dtype) {
         case DType::F32:
-            return MultiplyTyped<float>(w, begin, end, tokens, target);
+            return MultiplyTyped<float>(w, begin, end, tokens, space, target);
         case DType::F16:
-            return MultiplyTyped<hwy::float16_t>(w, begin, end, tokens, target);
+            return MultiplyTyped<hwy::float16_t>(w, begin, end, tokens, space, target);
         case DType::BF16:
-            return MultiplyTyped<hwy::bfloat16_t>(w, begin, end, tokens, target);
+            return MultiplyTyped<hwy::bfloat16_t>(w, begin, end, tokens, space, target);
         default:
             assert(false);
     }
 }
 
-// f16, which one instruction widens, is as fast as it lies with AVX2, where packing measured 13 % slower.
-// AVX-512's port for shuffles widens half as fast as the others multiply: packing is 32 % faster.
-bool PanelsRepay(DType dtype) {
-    return dtype != DType::F16 || HWY_TARGET <= HWY_AVX3;
+std::int64_t PanelRowsOf() {
+    return kPanelRows;
 }
 
 void ResizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t columns) {
     tokens.n = n;
     tokens.columns = columns;
     tokens.tiles = (n + kTileTokens - 1) / kTileTokens;
-    // Whole blocks of columns are whole vectors, so that only the last one is padded.
-    const std::int64_t floats = tokens.tiles * kTileTokens * VectorsOf(columns) * Lanes();
-    if (floats <= tokens.capacity) return;
-    tokens.capacity = 0;
-    tokens.values = hwy::AllocateAligned<float>(static_cast<std::size_t>(floats));
-    if (!tokens.values) throw std::bad_alloc();
-    tokens.capacity = floats;
+    tokens.values.resize(tokens.tiles * kTileTokens * VectorsOf(columns) * kLanes);
+}
+
+void ResizePanelSpace(PanelSpace& space, std::int64_t columns) {
+    space.floats.resize(PanelsTogether(columns) * LaneFloats(columns) * kLanes);
 }
 
 }  // namespace qllama::HWY_NAMESPACE
@@ -286,19 +264,32 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace qllama {
-HWY_EXPORT(PanelsRepay);
+HWY_EXPORT(PanelRowsOf);
 HWY_EXPORT(ResizePackedTokens);
+HWY_EXPORT(ResizePanelSpace);
 HWY_EXPORT(PackTile);
 HWY_EXPORT(MultiplyPanels);
 
 namespace cpu {
 
-bool panelsRepay(DType dtype) {
-    return HWY_DYNAMIC_DISPATCH(PanelsRepay)(dtype);
+std::int64_t panelRows() {
+    return HWY_DYNAMIC_DISPATCH(PanelRowsOf)();
+}
+
+void AlignedFloats::resize(std::int64_t count) {
+    if (count <= m_capacity) return;
+    m_capacity = 0;
+    m_floats = hwy::AllocateAligned<float>(static_cast<std::size_t>(count));
+    if (!m_floats) throw std::bad_alloc();
+    m_capacity = count;
 }
 
 void resizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t columns) {
     HWY_DYNAMIC_DISPATCH(ResizePackedTokens)(tokens, n, columns);
+}
+
+void resizePanelSpace(PanelSpace& space, std::int64_t columns) {
+    HWY_DYNAMIC_DISPATCH(ResizePanelSpace)(space, columns);
 }
 
 void packTile(const float* x, std::int64_t tile, PackedTokens& tokens) {
@@ -306,9 +297,10 @@ void packTile(const float* x, std::int64_t tile, PackedTokens& tokens) {
 }
 
 void multiplyPanels(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
-                    const PackedTokens& tokens, float* out, std::int64_t outStride,
-                    bool accumulate) {
-    HWY_DYNAMIC_DISPATCH(MultiplyPanels)(weights, begin, end, tokens, out, outStride, accumulate);
+                    const PackedTokens& tokens, PanelSpace& space, float* out,
+                    std::int64_t outStride, bool accumulate) {
+    HWY_DYNAMIC_DISPATCH(MultiplyPanels)
+    (weights, begin, end, tokens, space, out, outStride, accumulate);
 }
 
 }  // namespace cpu

@@ -1,8 +1,9 @@
 // Products of row-major weights with many tokens (prefill): blocked, with both sides packed in the
-// order in which registers take them (Goto and van de Geijn, 2008).
+// order in which registers take them, each weight of a column beside those of other rows (Goto and van
+// de Geijn, 2008).
 //
 // Contract: the sums of row_kernels.h in the same order, so that every result has the bits that a token
-// alone would have.
+// alone would have. So a lane of the vectors there is a turn here, over every 16th column with AVX-512.
 #pragma once
 
 #include <hwy/aligned_allocator.h>
@@ -13,31 +14,48 @@
 
 namespace qllama::cpu {
 
-// Fewer tokens than this do not repay the packing.
-inline constexpr std::int64_t kLeastPackedTokens = 10;
+// Fewer tokens than this do not repay the packing, which takes as long as multiplying 15 (f16) to 30 (f32).
+inline constexpr std::int64_t kLeastPackedTokens = 40;
 
-// n rows of `columns` activations, in tiles of a few tokens: [block of columns][tile][vector of the
-// block][token][lane]. Tokens and columns are padded with zeros to whole tiles and vectors.
+// Grows, never shrinks; what it held is lost. Aligned to vectors. Throws std::bad_alloc.
+class AlignedFloats {
+public:
+    void resize(std::int64_t count);
+    [[nodiscard]] float* get() const { return m_floats.get(); }
+
+private:
+    std::int64_t m_capacity = 0;
+    hwy::AlignedFreeUniquePtr<float[]> m_floats;
+};
+
+// n rows of `columns` activations, in tiles of a few tokens: [tile][lane][vector][token], where a row is
+// vectors of lanes. Tokens and columns are padded with zeros to whole tiles and vectors.
 struct PackedTokens {
     std::int64_t n = 0;
     std::int64_t columns = 0;
     std::int64_t tiles = 0;
-    std::int64_t capacity = 0;  // floats
-    hwy::AlignedFreeUniquePtr<float[]> values;
+    AlignedFloats values;
 };
 
-// Whether weights of this type are multiplied faster this way than as they lie.
-bool panelsRepay(DType dtype);
+// Where a thread packs weights.
+struct PanelSpace {
+    AlignedFloats floats;
+};
+
+// Rows that are packed together; portions of other sizes waste time.
+std::int64_t panelRows();
 
 // Makes room for n tokens, to be filled by packTile for each of its tiles (which may run on several
-// threads). Throws std::bad_alloc.
+// threads). Throws std::bad_alloc, as the next does.
 void resizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t columns);
+void resizePanelSpace(PanelSpace& space, std::int64_t columns);
 // x [n, columns]
 void packTile(const float* x, std::int64_t tile, PackedTokens& tokens);
 
 // out[token * outStride + row] (= or +=) w[row, :] . x[token, :] for row in [begin, end) and all tokens.
+// The space has room for the weights' columns.
 void multiplyPanels(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
-                    const PackedTokens& tokens, float* out, std::int64_t outStride,
-                    bool accumulate);
+                    const PackedTokens& tokens, PanelSpace& space, float* out,
+                    std::int64_t outStride, bool accumulate);
 
 }  // namespace qllama::cpu

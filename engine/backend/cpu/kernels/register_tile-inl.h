@@ -37,6 +37,7 @@ public:
     // sums [kHeld][kPassing], aligned vectors without gaps
     HWY_INLINE void load(const float* sums) { load(sums, kSums); }
     HWY_INLINE void store(float* sums) const { store(sums, kSums); }
+    HWY_INLINE void addStored(const float* sums) { addStored(sums, kSums); }
     // sum [h][p] += held(h) * passing(p)
     template <typename Held, typename Passing>
     HWY_INLINE void add(const Held& held, const Passing& passing) {
@@ -65,6 +66,10 @@ private:
     template <int... kSum>
     HWY_INLINE void store(float* sums, std::integer_sequence<int, kSum...>) const {
         (hn::Store(m_sums[kSum], Tag(), sums + offset(kSum)), ...);
+    }
+    template <int... kSum>
+    HWY_INLINE void addStored(const float* sums, std::integer_sequence<int, kSum...>) {
+        ((m_sums[kSum] = hn::Add(hn::Load(Tag(), sums + offset(kSum)), m_sums[kSum])), ...);
     }
     template <typename Held, typename Passing, int... kH, int... kStep>
     HWY_INLINE void add(const Held& held, const Passing& passing, std::integer_sequence<int, kH...>,

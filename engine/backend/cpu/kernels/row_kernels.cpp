@@ -17,7 +17,7 @@ namespace qllama::HWY_NAMESPACE {
 using cpu::RowMajorWeights;
 
 // A register tile for a few tokens: 4 rows by 3 tokens are 12 accumulators and fit 16 registers, 24 fit 32.
-constexpr int kTileTokens = HWY_TARGET <= HWY_AVX3 ? 6 : 3;
+constexpr int kTileTokens = kHasAvx512 ? 6 : 3;
 constexpr int kTileRows = 4;
 
 // So few wait for memory as one does, and take the same streams.
@@ -39,7 +39,7 @@ constexpr int kTurn = 4;
 template <typename T>
 HWY_INLINE void FetchAhead(const T* turn) {
     constexpr std::int64_t kDistance = 512;
-    if constexpr (HWY_TARGET <= HWY_AVX3)
+    if constexpr (kHasAvx512)
         FetchLines<kTurn * hn::MaxLanes(F32Tag()) * sizeof(T)>(
             reinterpret_cast<const std::byte*>(turn) + kDistance);
 }
