@@ -33,7 +33,7 @@ float productOf(const QuantizedMatrix& weights, std::int64_t row,
     const std::byte* tile = weights.tiles + row / kTileRows * weights.tileBytes();
     const std::int64_t inTile = row % kTileRows;
     float sum = 0;
-    float minimumSum = 0;
+    std::int64_t minimumSum = 0;
     for (std::int64_t b = 0; b < activations.blocks; ++b) {
         const std::byte* block = tile + b * infoOf(weights.format).blockBytes;
         const auto index = static_cast<std::size_t>(activations.place(token, b));
@@ -48,18 +48,21 @@ float productOf(const QuantizedMatrix& weights, std::int64_t row,
             std::memcpy(&half, block + inTile * 2, sizeof half);
             scale = halfToFloat(half);
         } else {
-            const float minimum = static_cast<std::int8_t>(block[kTileRows + inTile]);
-            minimumSum = multiplyAdd(fused, minimum, activations.scaledSums[index], minimumSum);
+            minimumSum +=
+                static_cast<std::int8_t>(block[kTileRows + inTile]) *
+                activations.sums[static_cast<std::size_t>(activations.sumPlace(token, b))];
         }
         sum = multiplyAdd(fused, scale * activations.scales[index], static_cast<float>(total), sum);
     }
     if (weights.format == QuantFormat::Q8) return sum;
-    return multiplyAdd(fused, weights.rowFactors[row * 2], sum,
-                       weights.rowFactors[row * 2 + 1] * minimumSum);
+    return multiplyAdd(
+        fused, weights.rowFactors[row * 2], sum,
+        weights.rowFactors[row * 2 + 1] * (static_cast<float>(minimumSum) *
+                                           activations.sumScales[static_cast<std::size_t>(token)]));
 }
 
 constexpr std::int64_t kRows = 39;
-constexpr std::int64_t kColumns = 5 * kBlockColumns + 7;
+constexpr std::int64_t kColumns = 6 * kBlockColumns + 7;  // an odd number of blocks
 
 // Rows of 1 and -1, which round to the largest steps, so that the sums grow as large as they can: the
 // signs of a block's columns take turns, are all alike, or one differs, and every second row is the
@@ -122,8 +125,8 @@ void TestQuantKernels::productsHaveTheBitsOfThePlainLoop() {
     const QuantizedMatrix& weights = matrix.value();
     cpu::QuantizedActivations activations;
     cpu::resizeActivations(activations, tokens, kColumns);
-    for (int token = 0; token < tokens; ++token)
-        cpu::quantizeRow(x.data() + token * kColumns, kColumns, token, activations);
+    for (std::int64_t tile = 0; tile < activations.tiles(); ++tile)
+        cpu::quantizeTile(x.data(), kColumns, tile, activations);
 
     std::vector<float> out(static_cast<std::size_t>(tokens * kRows));
     cpu::multiplyTiles(weights, 0, weights.tileCount(), activations, tokens, out.data(), kRows,
