@@ -33,7 +33,7 @@ float productOf(const QuantizedMatrix& weights, std::int64_t row,
     const std::byte* tile = weights.tiles + row / kTileRows * weights.tileBytes();
     const std::int64_t inTile = row % kTileRows;
     float sum = 0;
-    std::int64_t minimumSum = 0;
+    float minimumSum = 0;
     for (std::int64_t b = 0; b < activations.blocks; ++b) {
         const std::byte* block = tile + b * infoOf(weights.format).blockBytes;
         const auto index = static_cast<std::size_t>(activations.place(token, b));
@@ -48,21 +48,18 @@ float productOf(const QuantizedMatrix& weights, std::int64_t row,
             std::memcpy(&half, block + inTile * 2, sizeof half);
             scale = halfToFloat(half);
         } else {
-            minimumSum +=
-                static_cast<std::int8_t>(block[kTileRows + inTile]) *
-                activations.sums[static_cast<std::size_t>(activations.sumPlace(token, b))];
+            const float minimum = static_cast<std::int8_t>(block[kTileRows + inTile]);
+            minimumSum = multiplyAdd(fused, minimum, activations.scaledSums[index], minimumSum);
         }
         sum = multiplyAdd(fused, scale * activations.scales[index], static_cast<float>(total), sum);
     }
     if (weights.format == QuantFormat::Q8) return sum;
-    return multiplyAdd(
-        fused, weights.rowFactors[row * 2], sum,
-        weights.rowFactors[row * 2 + 1] * (static_cast<float>(minimumSum) *
-                                           activations.sumScales[static_cast<std::size_t>(token)]));
+    return multiplyAdd(fused, weights.rowFactors[row * 2], sum,
+                       weights.rowFactors[row * 2 + 1] * minimumSum);
 }
 
 constexpr std::int64_t kRows = 39;
-constexpr std::int64_t kColumns = 6 * kBlockColumns + 7;  // an odd number of blocks
+constexpr std::int64_t kColumns = 5 * kBlockColumns + 7;
 
 // Rows of 1 and -1, which round to the largest steps, so that the sums grow as large as they can: the
 // signs of a block's columns take turns, are all alike, or one differs, and every second row is the
@@ -125,8 +122,8 @@ void TestQuantKernels::productsHaveTheBitsOfThePlainLoop() {
     const QuantizedMatrix& weights = matrix.value();
     cpu::QuantizedActivations activations;
     cpu::resizeActivations(activations, tokens, kColumns);
-    for (std::int64_t tile = 0; tile < activations.tiles(); ++tile)
-        cpu::quantizeTile(x.data(), kColumns, tile, activations);
+    for (int token = 0; token < tokens; ++token)
+        cpu::quantizeRow(x.data() + token * kColumns, kColumns, token, activations);
 
     std::vector<float> out(static_cast<std::size_t>(tokens * kRows));
     cpu::multiplyTiles(weights, 0, weights.tileCount(), activations, tokens, out.data(), kRows,

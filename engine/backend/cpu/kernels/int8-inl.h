@@ -63,32 +63,17 @@ HWY_INLINE Words MulPairs(Bytes u, Bytes s) {
 #endif
 }
 
-// Ints [i] = a[2i] * b[2i] + a[2i+1] * b[2i+1]
-HWY_INLINE Ints MulWordPairs(Words a, Words b) {
-#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3
-    return Ints{_mm512_madd_epi16(a.raw, b.raw)};
-#elif HWY_TARGET == HWY_AVX2
-    return Ints{_mm256_madd_epi16(a.raw, b.raw)};
-#else
-    return Ints{_mm_madd_epi16(a.raw, b.raw)};
-#endif
-}
-
 // Ints [i] = w[2i] + w[2i+1]
 HWY_INLINE Ints SumPairs(Words w) {
-    return MulWordPairs(w, hn::Set(WordTag(), 1));
-}
-
-// For RegisterTile: sum [i] += a[2i] * b[2i] + a[2i+1] * b[2i+1], where a and b hold pairs of words.
-struct WordPairProduct {
-    HWY_INLINE static void add(const Ints& a, const Ints& b, Ints& sum) {
-#if HWY_TARGET == HWY_AVX3_DL
-        asm("vpdpwssd %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+    const Words ones = hn::Set(WordTag(), 1);
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3
+    return Ints{_mm512_madd_epi16(w.raw, ones.raw)};
+#elif HWY_TARGET == HWY_AVX2
+    return Ints{_mm256_madd_epi16(w.raw, ones.raw)};
 #else
-        sum = hn::Add(sum, MulWordPairs(hn::BitCast(WordTag(), a), hn::BitCast(WordTag(), b)));
+    return Ints{_mm_madd_epi16(w.raw, ones.raw)};
 #endif
-    }
-};
+}
 
 #if HWY_TARGET == HWY_AVX3_DL
 // sum [i] += u[4i] * s[4i] + ... + u[4i+3] * s[4i+3] where the sum is; see AddProduct of
@@ -191,7 +176,7 @@ struct NibbleSum {
 #endif
 };
 
-// f16 or unsigned bytes of one vector's rows, as f32.
+// f16, unsigned or signed bytes of one vector's rows, as f32.
 HWY_INLINE RowFloats LoadHalves(const std::byte* source) {
     const hn::Rebind<hwy::float16_t, RowFloatTag> halves;
     return hn::PromoteTo(RowFloatTag(),
@@ -205,14 +190,11 @@ HWY_INLINE RowFloats LoadUnsigned(const std::byte* source) {
         hn::PromoteTo(IntTag(), hn::LoadU(bytes, reinterpret_cast<const std::uint8_t*>(source))));
 }
 
-// Signed bytes of one vector's rows, first those of a and then those of b, as pairs of words.
-HWY_INLINE Ints LoadWordPairs(const std::byte* a, const std::byte* b) {
+HWY_INLINE RowFloats LoadSigned(const std::byte* source) {
     const hn::Rebind<std::int8_t, IntTag> bytes;
-    const auto load = [bytes](const std::byte* source) HWY_ATTR {
-        return hn::PromoteTo(IntTag(),
-                             hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(source)));
-    };
-    return hn::Or(hn::And(load(a), hn::Set(IntTag(), 0xFFFF)), hn::ShiftLeft<16>(load(b)));
+    return hn::ConvertTo(
+        RowFloatTag(),
+        hn::PromoteTo(IntTag(), hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(source))));
 }
 
 }  // namespace qllama::HWY_NAMESPACE

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/quant_kernels.cpp"
@@ -127,113 +126,57 @@ void MultiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::
 void ResizeActivations(QuantizedActivations& activations, std::int64_t n, std::int64_t columns) {
     activations.blocks = (columns + kBlockColumns - 1) / kBlockColumns;
     activations.together = n == 1 ? 1 : kTileTokens;
-    activations.n = n;
     const std::int64_t tiles = (n + activations.together - 1) / activations.together;
     const auto blocks = static_cast<std::size_t>(tiles * activations.together * activations.blocks);
     activations.values.resize(blocks * kBlockColumns);
     activations.scales.resize(blocks);
+    activations.scaledSums.resize(blocks);
     activations.starts.resize(blocks);
-    const std::int64_t pairs = (activations.blocks + 1) / 2;
-    activations.sums.resize(static_cast<std::size_t>(tiles * activations.together * pairs * 2));
-    activations.sumScales.resize(static_cast<std::size_t>(n));
 }
 
-// Where a token's first block lies; those of other tokens are between it and the next one.
-struct TokenRow {
-    TokenRow(std::int64_t token, QuantizedActivations& activations)
-        : together(activations.together),
-          groups(activations.values.data() + activations.groupPlace(token, 0, 0)),
-          scales(activations.scales.data() + activations.place(token, 0)),
-          starts(activations.starts.data() + activations.place(token, 0)),
-          sums(activations.sums.data() + activations.sumPlace(token, 0)) {}
-
-    // Of a token further on in the same tile.
-    [[nodiscard]] TokenRow after(std::int64_t tokens) const {
-        TokenRow row = *this;
-        row.groups += tokens * kGroupColumns;
-        row.scales += tokens;
-        row.starts += tokens;
-        row.sums += tokens * 2;
-        return row;
-    }
-
-    std::int64_t together;
-    std::int8_t* groups;
-    float* scales;
-    std::int32_t* starts;
-    std::int16_t* sums;
-};
-
 // Rounds a block of 32 activations; q = round(x / scale), scale = max |x| / 127.
-HWY_INLINE void QuantizeBlock(const float* x, std::int64_t block, const TokenRow& row) {
+void QuantizeBlock(const float* x, std::int64_t token, std::int64_t block,
+                   QuantizedActivations& activations) {
     const hn::CappedTag<float, kBlockColumns> d;
     const hn::Rebind<std::int32_t, decltype(d)> ints;
-    const hn::Rebind<std::int8_t, decltype(d)> bytes;
     const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
     auto largest = hn::Zero(d);
     for (std::int64_t k = 0; k < kBlockColumns; k += lanes)
         largest = hn::Max(largest, hn::Abs(hn::LoadU(d, x + k)));
     const float maximum = hn::GetLane(hn::MaxOfLanes(d, largest));
     const float inverse = maximum > 0 ? 127.0F / maximum : 0.0F;
-    HWY_ALIGN std::int8_t values[kBlockColumns];
-    auto sums = hn::Zero(ints);
-    for (std::int64_t k = 0; k < kBlockColumns; k += lanes) {
-        const auto rounded = hn::NearestInt(hn::Mul(hn::LoadU(d, x + k), hn::Set(d, inverse)));
-        sums = hn::Add(sums, rounded);
-        hn::Store(hn::DemoteTo(bytes, rounded), bytes, values + k);
+    HWY_ALIGN std::int32_t rounded[kBlockColumns];
+    for (std::int64_t k = 0; k < kBlockColumns; k += lanes)
+        hn::Store(hn::NearestInt(hn::Mul(hn::LoadU(d, x + k), hn::Set(d, inverse))), ints,
+                  rounded + k);
+    std::int8_t values[kBlockColumns];
+    std::int32_t sum = 0;
+    for (std::int64_t k = 0; k < kBlockColumns; ++k) {
+        values[k] = static_cast<std::int8_t>(rounded[k]);
+        sum += rounded[k];
     }
-    std::int8_t* group = row.groups + block * row.together * kBlockColumns;
-    for (std::int64_t k = 0; k < kBlockColumns; k += kGroupColumns) {
+    std::int8_t* group = activations.values.data() + activations.groupPlace(token, block, 0);
+    const std::int64_t apart = activations.together * kGroupColumns;
+    for (std::int64_t k = 0; k < kBlockColumns; k += kGroupColumns, group += apart)
         std::memcpy(group, values + k, kGroupColumns);
-        group += row.together * kGroupColumns;
-    }
-    row.scales[block * row.together] = maximum / 127.0F;
-    row.starts[block * row.together] = -128 * hn::GetLane(hn::SumOfLanes(ints, sums));
+    const float scale = maximum / 127.0F;
+    const auto place = static_cast<std::size_t>(activations.place(token, block));
+    activations.scales[place] = scale;
+    activations.scaledSums[place] = scale * static_cast<float>(sum);
+    activations.starts[place] = -128 * sum;
 }
 
-// The sums of a token's blocks as words, in steps as small as an integer sum with all minima allows;
-// gives the size of a step.
-HWY_INLINE float RoundSums(std::int64_t blocks, const TokenRow& row) {
-    constexpr std::int64_t kLargestMinimum = 128;
-    const auto sumOf = [&row](std::int64_t block) {
-        const std::int64_t place = block * row.together;
-        return row.scales[place] * static_cast<float>(row.starts[place] / -128);
-    };
-    float largest = 0;
-    for (std::int64_t block = 0; block < blocks; ++block)
-        largest = std::max(largest, std::fabs(sumOf(block)));
-    const auto steps = static_cast<float>(std::min<std::int64_t>(
-        std::numeric_limits<std::int16_t>::max(),
-        std::numeric_limits<std::int32_t>::max() / (kLargestMinimum * blocks)));
-    const float inverse = largest > 0 ? steps / largest : 0.0F;
-    for (std::int64_t block = 0; block < blocks + blocks % 2; ++block)
-        row.sums[block / 2 * row.together * 2 + block % 2] =
-            block < blocks ? static_cast<std::int16_t>(std::lrint(sumOf(block) * inverse))
-                           : std::int16_t{0};
-    return largest / steps;
-}
-
-// The tokens [tile * together, ...), a block of each in turn, since they lie beside each other.
-void QuantizeTile(const float* x, std::int64_t columns, std::int64_t tile,
-                  QuantizedActivations& activations) {
-    const std::int64_t begin = tile * activations.together;
-    const std::int64_t end = std::min(begin + activations.together, activations.n);
-    const TokenRow first(begin, activations);
-    for (std::int64_t column = 0; column < columns; column += kBlockColumns)
-        for (std::int64_t token = begin; token < end; ++token) {
-            const float* source = x + token * columns + column;
-            HWY_ALIGN float padded[kBlockColumns];
-            if (columns - column < kBlockColumns) {
-                std::fill(padded, padded + kBlockColumns, 0.0F);
-                std::memcpy(padded, source,
-                            static_cast<std::size_t>(columns - column) * sizeof(float));
-                source = padded;
-            }
-            QuantizeBlock(source, column / kBlockColumns, first.after(token - begin));
+void QuantizeRow(const float* x, std::int64_t columns, std::int64_t row,
+                 QuantizedActivations& activations) {
+    for (std::int64_t column = 0; column < columns; column += kBlockColumns) {
+        const float* source = x + column;
+        HWY_ALIGN float padded[kBlockColumns] = {};
+        if (columns - column < kBlockColumns) {
+            std::memcpy(padded, source, static_cast<std::size_t>(columns - column) * sizeof(float));
+            source = padded;
         }
-    for (std::int64_t token = begin; token < end; ++token)
-        activations.sumScales[static_cast<std::size_t>(token)] =
-            RoundSums(activations.blocks, first.after(token - begin));
+        QuantizeBlock(source, row, column / kBlockColumns, activations);
+    }
 }
 
 }  // namespace qllama::HWY_NAMESPACE
@@ -243,7 +186,7 @@ HWY_AFTER_NAMESPACE();
 namespace qllama {
 HWY_EXPORT(ResizeActivations);
 HWY_EXPORT(MultiplyTiles);
-HWY_EXPORT(QuantizeTile);
+HWY_EXPORT(QuantizeRow);
 
 namespace cpu {
 
@@ -251,9 +194,9 @@ void resizeActivations(QuantizedActivations& activations, std::int64_t n, std::i
     HWY_DYNAMIC_DISPATCH(ResizeActivations)(activations, n, columns);
 }
 
-void quantizeTile(const float* x, std::int64_t columns, std::int64_t tile,
-                  QuantizedActivations& activations) {
-    HWY_DYNAMIC_DISPATCH(QuantizeTile)(x, columns, tile, activations);
+void quantizeRow(const float* x, std::int64_t columns, std::int64_t row,
+                 QuantizedActivations& activations) {
+    HWY_DYNAMIC_DISPATCH(QuantizeRow)(x, columns, row, activations);
 }
 
 void multiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,

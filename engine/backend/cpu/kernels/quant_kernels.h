@@ -2,7 +2,7 @@
 // blocks of 32.
 //
 // Contract: y[row] = sum over blocks, in order, of scales * (exact integer sum of the block), in f32
-// with fused multiply-adds; what q4's minima add is summed in integers and scaled once. So one token alone and the same token in a batch, on any number of
+// with fused multiply-adds, so one token alone and the same token in a batch, on any number of
 // threads and on every instruction set with FMA, give bit-identical results.
 #pragma once
 
@@ -16,28 +16,16 @@ namespace qllama::cpu {
 // n rows of `columns` activations, one for each token: value = scale * q. Columns are padded with zeros to
 // whole blocks; tokens are stored `together`, so many as a kernel takes at a time.
 struct QuantizedActivations {
-    std::int64_t n = 0;
-    std::int64_t blocks = 0;          // a row
-    std::int64_t together = 1;        // tokens
-    std::vector<std::int8_t> values;  // q: [n / together][block][group of 4 columns][together][4]
-    std::vector<float> scales;        // [n / together][block][together], as that below
-    // -128 times the sum of the block's q, what raised weights take off
-    std::vector<std::int32_t> starts;
-    // The sum of the block's values in steps of the token's sumScale: [n / together][pair of
-    // blocks][together][2], zero where there is no second block.
-    std::vector<std::int16_t> sums;
-    std::vector<float> sumScales;  // [token]
-
-    [[nodiscard]] std::int64_t tiles() const { return (n + together - 1) / together; }
+    std::int64_t blocks = 0;           // a row
+    std::int64_t together = 1;         // tokens
+    std::vector<std::int8_t> values;   // q: [n / together][block][group of 4 columns][together][4]
+    std::vector<float> scales;         // [n / together][block][together], as those below
+    std::vector<float> scaledSums;     // scale times the sum of the block's q
+    std::vector<std::int32_t> starts;  // -128 times that sum, what raised weights take off
 
     // Where a block's scale and sums lie, and where the four values of a group of its columns.
     [[nodiscard]] std::int64_t place(std::int64_t token, std::int64_t block) const {
         return (token / together * blocks + block) * together + token % together;
-    }
-    [[nodiscard]] std::int64_t sumPlace(std::int64_t token, std::int64_t block) const {
-        const std::int64_t pairs = (blocks + 1) / 2;
-        return ((token / together * pairs + block / 2) * together + token % together) * 2 +
-               block % 2;
     }
     [[nodiscard]] std::int64_t groupPlace(std::int64_t token, std::int64_t block,
                                           std::int64_t group) const {
@@ -47,12 +35,10 @@ struct QuantizedActivations {
     }
 };
 
-// Makes room for n rows, to be filled by quantizeTile for each of the tiles of tokens that are stored
-// together (which may run on several threads).
+// Makes room for n rows, to be filled by quantizeRow (which may run on several threads).
 void resizeActivations(QuantizedActivations& activations, std::int64_t n, std::int64_t columns);
-// x [n, columns]
-void quantizeTile(const float* x, std::int64_t columns, std::int64_t tile,
-                  QuantizedActivations& activations);
+void quantizeRow(const float* x, std::int64_t columns, std::int64_t row,
+                 QuantizedActivations& activations);
 
 // out[token * outStride + row] (= or +=) w[row, :] . x[token, :] for the rows of tiles
 // [beginTile, endTile) and all tokens [0, n).

@@ -12,9 +12,6 @@
 #include "engine/backend/cpu/kernels/load-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-#if HWY_TARGET == HWY_AVX3_DL
-#pragma GCC target("avx512vnni")  // the target has it, Highway's list of flags for it does not
-#endif
 namespace qllama::HWY_NAMESPACE {
 
 // sum += a * b where the sum is. A tile takes every register that AVX2 has and nearly all of AVX-512's, and
@@ -29,16 +26,9 @@ HWY_INLINE void AddProduct(const Vector& a, const Vector& b, Vector& sum) {
 #endif
 }
 
-struct FusedProduct {
-    template <typename Vector>
-    HWY_INLINE static void add(const Vector& a, const Vector& b, Vector& sum) {
-        AddProduct(a, b, sum);
-    }
-};
-
 // kHeld * kPassing sums of products, counted through at compile time alone: else this compiler keeps
 // them in memory as well. The sums, kHeld vectors and one more are to fit the registers.
-template <typename Tag, int kHeld, int kPassing, typename Product = FusedProduct>
+template <typename Tag, int kHeld, int kPassing>
 class RegisterTile {
 public:
     using Vector = hn::Vec<Tag>;
@@ -88,8 +78,8 @@ private:
         (Settle(vectors[kH]), ...);
         Vector passed;
         ((passed = kStep % kHeld == 0 ? passing(kStep / kHeld) : passed,
-          Product::add(passed, vectors[kStep % kHeld],
-                       m_sums[kStep % kHeld * kPassing + kStep / kHeld])),
+          AddProduct(passed, vectors[kStep % kHeld],
+                     m_sums[kStep % kHeld * kPassing + kStep / kHeld])),
          ...);
     }
     template <typename Use, int... kSum>

@@ -7,7 +7,6 @@
 #define QLLAMA_CPU_TILE_PRODUCTS_INL_H
 #endif
 
-#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <type_traits>
@@ -31,10 +30,9 @@ using cpu::QuantizedActivations;
 template <int kStride>
 struct TokenBlocks {
     const std::int8_t* groups;  // of four columns, [block][group][kStride][4]
-    const float* scales;        // [block][kStride], as that below
+    const float* scales;        // [block][kStride], as those below
+    const float* scaledSums;
     const std::int32_t* starts;
-    const std::int16_t* sums;  // [pair of blocks][kStride][2]
-    const float* sumScales;    // [token]
 };
 
 template <int kStride>
@@ -42,9 +40,8 @@ HWY_INLINE TokenBlocks<kStride> BlocksFrom(const QuantizedActivations& activatio
                                            std::int64_t token) {
     const std::int64_t first = activations.place(token, 0);
     return {activations.values.data() + activations.groupPlace(token, 0, 0),
-            activations.scales.data() + first, activations.starts.data() + first,
-            activations.sums.data() + activations.sumPlace(token, 0),
-            activations.sumScales.data() + token};
+            activations.scales.data() + first, activations.scaledSums.data() + first,
+            activations.starts.data() + first};
 }
 
 struct Tile {
@@ -233,45 +230,32 @@ private:
     HWY_ALIGN float m_sums[kTokens * kVectors][kVectorRows];
 };
 
-// What q4's minima add, which have a row factor of their own: [vector][token], exact.
+// What q4's minima add, which have a row factor of their own: [vector][token].
 template <int kTiles, int kTokens>
-using MinimumSums = RegisterTile<IntTag, kTiles * kTileVectors, kTokens, WordPairProduct>;
+using MinimumSums = RegisterTile<RowFloatTag, kTiles * kTileVectors, kTokens>;
 
-// A pair of blocks; where there is no second one, the tokens have a zero for it.
 template <int kTiles, int kTokens, int kStride>
-HWY_INLINE void AddMinima(const TileBlocks<kTiles>& first, const TileBlocks<kTiles>& second,
-                          const TokenBlocks<kStride>& tokens, std::int64_t pair,
-                          MinimumSums<kTiles, kTokens>& sums) {
-    const std::int16_t* words = tokens.sums + pair * kStride * 2;
-    sums.add(
-        [&](int v) HWY_ATTR {
-            return LoadWordPairs(first.of(v) + kTileRows + first.rowOf(v),
-                                 second.of(v) + kTileRows + second.rowOf(v));
-        },
-        [&](int t) HWY_ATTR {
-            std::int32_t bits;
-            std::memcpy(&bits, words + t * 2, sizeof bits);
-            return hn::Set(IntTag(), bits);
-        });
+HWY_INLINE void AddMinima(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
+                          std::int64_t index, MinimumSums<kTiles, kTokens>& sums) {
+    const float* scaledSums = tokens.scaledSums + index * kStride;
+    sums.add([&](int v) HWY_ATTR { return LoadSigned(blocks.of(v) + kTileRows + blocks.rowOf(v)); },
+             [&](int t) HWY_ATTR { return hn::Set(RowFloatTag(), scaledSums[t]); });
 }
 
 // out [tile][token][row]
 template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
 HWY_INLINE void StoreProducts(const PassSums<kFormat, kTiles, kTokens, kStride>& sums,
                               const MinimumSums<kTiles, kTokens>& minima, std::int64_t row,
-                              const Tile* tiles, const float* sumScales,
-                              float (*out)[kTokens][kTileRows]) {
+                              const Tile* tiles, float (*out)[kTokens][kTileRows]) {
     const RowFloatTag d;
-    minima.forEach([&](int v, int t, Ints minimumSum) HWY_ATTR {
+    minima.forEach([&](int v, int t, RowFloats minimumSum) HWY_ATTR {
         const int tile = v / kTileVectors;
         const std::int64_t first = row + v % kTileVectors * kVectorRows;
         RowFloats sum = sums.at(t, v);
         if constexpr (kFormat == QuantFormat::Q4) {
             RowFloats scale, minimum;
             hn::LoadInterleaved2(d, tiles[tile].factors + first * 2, scale, minimum);
-            const RowFloats scaled =
-                hn::Mul(hn::ConvertTo(d, minimumSum), hn::Set(d, sumScales[t]));
-            sum = hn::MulAdd(scale, sum, hn::Mul(minimum, scaled));
+            sum = hn::MulAdd(scale, sum, hn::Mul(minimum, minimumSum));
         }
         hn::StoreU(sum, d, out[tile][t] + first);
     });
@@ -296,21 +280,15 @@ HWY_INLINE void TileProducts(const Tile* tiles, std::int64_t blocks,
         MinimumSums<kTiles, kTokens> minima;
         sums.clear();
         minima.clear();
-        const auto addMinima = [&](std::int64_t pair) HWY_ATTR {
-            AddMinima<kTiles, kTokens>(blocksAt(pair * 2, row),
-                                       blocksAt(std::min(pair * 2 + 1, blocks - 1), row), tokens,
-                                       pair, minima);
-        };
         for (std::int64_t index = 0; index < blocks; ++index) {
             const TileBlocks<kTiles> here = blocksAt(index, row);
             FetchAhead<kFormat, kTokens>(here, tokens, index);
             sums.addBlock(here, tokens, index);
-            if constexpr (kMinimaBeside)
-                if (index % 2 == 1 || index == blocks - 1) addMinima(index / 2);
+            if constexpr (kMinimaBeside) AddMinima<kTiles, kTokens>(here, tokens, index, minima);
         }
-        for (std::int64_t pair = 0; kMinimaAfter && pair < (blocks + 1) / 2; ++pair)
-            addMinima(pair);
-        StoreProducts(sums, minima, row, tiles, tokens.sumScales, out);
+        for (std::int64_t index = 0; kMinimaAfter && index < blocks; ++index)
+            AddMinima<kTiles, kTokens>(blocksAt(index, row), tokens, index, minima);
+        StoreProducts(sums, minima, row, tiles, out);
     }
 }
 
@@ -327,7 +305,7 @@ void TileProducts(const Tile* tile, std::int64_t blocks, const TokenBlocks<kStri
     const float* factors = tile->factors;
     for (std::int64_t row = 0; row < kTileRows; ++row) {
         float sum = 0;
-        std::int32_t minimumSum = 0;
+        float minimumSum = 0;
         for (std::int64_t index = 0; index < blocks; ++index) {
             const std::byte* block = tile->blocks + index * BlockBytes<kFormat>();
             const std::byte* weights = block + kTileRows * 2 + row * kGroupColumns;
@@ -349,15 +327,13 @@ void TileProducts(const Tile* tile, std::int64_t blocks, const TokenBlocks<kStri
             } else {
                 sum += static_cast<float>(std::to_integer<int>(block[row])) * tokens.scales[index] *
                        static_cast<float>(total);
-                minimumSum += static_cast<std::int8_t>(block[kTileRows + row]) *
-                              tokens.sums[index / 2 * 2 * kStride + index % 2];
+                minimumSum += static_cast<float>(static_cast<std::int8_t>(block[kTileRows + row])) *
+                              tokens.scaledSums[index];
             }
         }
-        out[0][0][row] =
-            kFormat == QuantFormat::Q8
-                ? sum
-                : factors[row * 2] * sum +
-                      factors[row * 2 + 1] * (static_cast<float>(minimumSum) * tokens.sumScales[0]);
+        out[0][0][row] = kFormat == QuantFormat::Q8
+                             ? sum
+                             : factors[row * 2] * sum + factors[row * 2 + 1] * minimumSum;
     }
 }
 
