@@ -7,9 +7,10 @@
 namespace qllama::cpu {
 namespace {
 
-// Rows of prefill that one portion of work covers: with the heads of a group they share the keys
-// while those are in cache.
+// Rows of prefill that one portion of work covers at least: with the heads of a group they share the keys
+// while those are in cache. More where groups are small, so that these queries repay widening the keys.
 constexpr std::int64_t kRowTile = 16;
+constexpr std::int64_t kTileQueries = 64;
 
 // A portion is one kv head, a tile of rows with all query heads of the group, and a range of spans.
 // Few rows (decode): each span is a portion of its own, merged afterwards. Many rows: one portion
@@ -27,10 +28,10 @@ struct Plan {
 Plan planOf(const AttentionWork& work) {
     Plan plan;
     plan.group = work.shape.headCount / work.shape.kvHeadCount;
-    plan.tileRows = std::min(kRowTile, work.rows);
-    plan.rowTiles = (work.rows + plan.tileRows - 1) / plan.tileRows;
     plan.spans = (work.first + work.rows + kKeySpan - 1) / kKeySpan;
-    plan.splitSpans = plan.rowTiles == 1 && plan.spans > 1;
+    plan.splitSpans = work.rows <= kRowTile && plan.spans > 1;
+    plan.tileRows = std::min(std::max(kRowTile, kTileQueries / plan.group), work.rows);
+    plan.rowTiles = (work.rows + plan.tileRows - 1) / plan.tileRows;
     plan.width = paddedHeadDim(work.shape.headDim);
     return plan;
 }
@@ -48,7 +49,7 @@ Slice sliceOf(AttentionScratch& scratch, const Plan& plan, std::int64_t index) {
                 std::span(scratch.partials).subspan(start, count)};
     for (std::size_t q = 0; q < count; ++q)
         slice.partials[q].output =
-            scratch.outputs.data() + (start + q) * static_cast<std::size_t>(plan.width);
+            scratch.outputs.get() + static_cast<std::int64_t>(start + q) * plan.width;
     return slice;
 }
 
@@ -96,13 +97,14 @@ void attendSplitSpans(const AttentionWork& work, const Plan& plan, ThreadPool& p
     const std::int64_t kvHeads = work.shape.kvHeadCount;
     const float scale = 1.0F / std::sqrt(static_cast<float>(work.shape.headDim));
     const std::int64_t keyCount = work.first + work.rows;
-    forEachPortion(pool, kvHeads * plan.spans, [&](std::int64_t index, int) {
+    forEachPortion(pool, kvHeads * plan.spans, [&](std::int64_t index, int worker) {
         const std::int64_t kvHead = index / plan.spans;
         const std::int64_t begin = index % plan.spans * kKeySpan;
         const Slice slice = sliceOf(scratch, plan, index);
         const std::size_t count = fillQueries(work, plan, kvHead, 0, slice.queries);
         attendSpan(work.cache->head(work.layer, kvHead), slice.queries.first(count), scale, begin,
-                   std::min(keyCount, begin + kKeySpan), slice.partials.first(count));
+                   std::min(keyCount, begin + kKeySpan), slice.partials.first(count),
+                   scratch.chunks[static_cast<std::size_t>(worker)].get());
     });
     for (std::int64_t kvHead = 0; kvHead < kvHeads; ++kvHead) {
         const Slice merged = sliceOf(scratch, plan, kvHead * plan.spans);
@@ -129,11 +131,12 @@ void attendWholeTiles(const AttentionWork& work, const Plan& plan, ThreadPool& p
         const auto queries = merged.queries.first(count);
         const std::int64_t keyCount = queries.back().keyCount;
         const KvHead head = work.cache->head(work.layer, kvHead);
+        float* room = scratch.chunks[static_cast<std::size_t>(worker)].get();
         attendSpan(head, queries, scale, 0, std::min(keyCount, kKeySpan),
-                   merged.partials.first(count));
+                   merged.partials.first(count), room);
         for (std::int64_t begin = kKeySpan; begin < keyCount; begin += kKeySpan) {
             attendSpan(head, queries, scale, begin, std::min(keyCount, begin + kKeySpan),
-                       span.partials.first(count));
+                       span.partials.first(count), room);
             for (std::size_t q = 0; q < count; ++q)
                 mergePartial(merged.partials[q], span.partials[q], work.shape.headDim);
         }
@@ -150,7 +153,10 @@ void attend(const AttentionWork& work, ThreadPool& pool, AttentionScratch& scrat
     const auto queries = static_cast<std::size_t>(slices * plan.tileQueries());
     scratch.queries.resize(queries);
     scratch.partials.resize(queries);
-    scratch.outputs.resize(queries * static_cast<std::size_t>(plan.width));
+    scratch.outputs.resize(static_cast<std::int64_t>(queries) * plan.width);
+    scratch.chunks.resize(static_cast<std::size_t>(pool.threadCount()));
+    for (AlignedFloats& chunk : scratch.chunks)
+        chunk.resize(chunkFloats(work.shape.headDim));
     if (plan.splitSpans)
         attendSplitSpans(work, plan, pool, scratch);
     else

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "engine/backend/cpu/aligned_floats.h"
 #include "engine/backend/cpu/cpu_memory.h"
 #include "engine/common/thread_pool.h"
 
@@ -20,9 +21,10 @@ struct AttentionWork {
 
 // Kept between calls so that no memory is allocated for each token.
 struct AttentionScratch {
-    std::vector<float> outputs;
+    AlignedFloats outputs;
     std::vector<AttentionPartial> partials;
     std::vector<AttentionQuery> queries;
+    std::vector<AlignedFloats> chunks;  // one a thread: keys and values that are widened
 };
 
 void attend(const AttentionWork& work, ThreadPool& pool, AttentionScratch& scratch);

@@ -176,8 +176,8 @@ private:
         };
         if (isWanted(ActivationForm::Quantized)) {
             resizeActivations(m_quantized, n, columns);
-            forEachRow(
-                n, [&](std::int64_t i) { quantizeRow(x + i * columns, columns, i, m_quantized); });
+            forEachRow(m_quantized.tiles(),
+                       [&](std::int64_t tile) { quantizeTile(x, columns, tile, m_quantized); });
             activations.quantized = &m_quantized;
         }
         if (n >= kLeastPackedTokens && isWanted(ActivationForm::Packed)) {

@@ -122,8 +122,8 @@ void TestQuantKernels::productsHaveTheBitsOfThePlainLoop() {
     const QuantizedMatrix& weights = matrix.value();
     cpu::QuantizedActivations activations;
     cpu::resizeActivations(activations, tokens, kColumns);
-    for (int token = 0; token < tokens; ++token)
-        cpu::quantizeRow(x.data() + token * kColumns, kColumns, token, activations);
+    for (std::int64_t tile = 0; tile < activations.tiles(); ++tile)
+        cpu::quantizeTile(x.data(), kColumns, tile, activations);
 
     std::vector<float> out(static_cast<std::size_t>(tokens * kRows));
     cpu::multiplyTiles(weights, 0, weights.tileCount(), activations, tokens, out.data(), kRows,

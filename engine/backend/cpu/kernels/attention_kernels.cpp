@@ -30,6 +30,9 @@ using BlockVector = hn::Vec<BlockTag>;
 // two queries' products.
 constexpr int kQueryTile = kHasAvx512 ? 8 : 3;
 
+// From so many queries on keys and values are widened once for all of them.
+constexpr std::size_t kLeastWidened = 4 * kQueryTile;
+
 // Vectors of keys or values that are multiplied side by side: 3 queries by 4 vectors are 12 sums, which with
 // the factors of the queries and one vector are the 16 registers of AVX2; 8 by 2 take 25 of 32.
 constexpr int SideBySide(int queries) {
@@ -63,11 +66,14 @@ private:
     std::int64_t m_stride;
 };
 
+constexpr std::int64_t kTileVectors = (kQueryTile + kLanes - 1) / kLanes;  // for a float a query
+
 // Weights of one chunk, [kQueryTile][kKeyChunk]: first the scores, then what softmax makes of them.
 struct ChunkWeights {
     HWY_ALIGN float values[kQueryTile][kKeyChunk];
-    std::int64_t counts[kQueryTile];  // keys of this chunk that the query sees
-    std::int64_t widest;              // the largest of counts
+    HWY_ALIGN float keep[kTileVectors * kLanes];  // by what the queries' outputs so far shrink
+    std::int64_t counts[kQueryTile];              // keys of this chunk that the query sees
+    std::int64_t widest;                          // the largest of counts
 };
 
 // The scores of the chunk's first `widest` keys; of some more, which are without meaning.
@@ -104,46 +110,66 @@ HWY_INLINE BlockVector Exp2(BlockVector x) {
     const hn::RebindToSigned<BlockTag> bits;
     const BlockVector least = hn::Set(d, -125.0F);
     const BlockVector bounded = hn::Max(least, x);  // in this order, NaN remains NaN
-    const auto whole = hn::NearestInt(bounded);
-    const BlockVector rest = hn::Sub(bounded, hn::ConvertTo(d, whole));
+    const BlockVector shifted = hn::Add(bounded, hn::Set(d, kWholeBits));
+    const BlockVector rest = hn::Sub(bounded, hn::Sub(shifted, hn::Set(d, kWholeBits)));
     // The polynomial of degree 6 nearest to 2^rest in [-0.5, 0.5], by its relative error.
     BlockVector power = hn::Set(d, 1.5353362E-4F);
     for (const float coefficient :
          {1.33988739E-3F, 9.61843692E-3F, 5.55033237E-2F, 2.40226477E-1F, 6.93147182E-1F, 1.0F})
         power = hn::MulAdd(power, rest, hn::Set(d, coefficient));
+    const auto whole = hn::BitCast(bits, shifted);  // in its lowest bits, which become the exponent
     const auto scaled = hn::Add(hn::BitCast(bits, power), hn::ShiftLeft<23>(whole));
     return hn::IfThenZeroElse(hn::Lt(x, least), hn::BitCast(d, scaled));
 }
 
-// Turns the scores of a query into weights, and what it has summed so far into the same measure.
-HWY_INLINE void SoftmaxChunk(int query, std::int64_t width, ChunkWeights& weights,
-                             AttentionPartial& partial) {
+// The largest score that the query has seen, in this chunk or before.
+HWY_INLINE float LargestScore(const float* row, std::int64_t width, float before) {
     const BlockTag d;
-    float* row = weights.values[query];
-    for (std::int64_t j = weights.counts[query]; j < kKeyChunk; ++j)
-        row[j] = kMinusInfinity;
-    BlockVector maxima = hn::Set(d, partial.maximum);
-    for (std::int64_t j = 0; j < kKeyChunk; j += kLanes)
+    BlockVector maxima = hn::Set(d, before);
+    for (std::int64_t j = 0; j < width; j += kLanes)
         maxima = hn::Max(maxima, hn::Load(d, row + j));
-    const float maximum = hn::GetLane(hn::MaxOfLanes(d, maxima));
+    return hn::GetLane(hn::MaxOfLanes(d, maxima));
+}
+
+// Scores to weights below the largest; gives their sum.
+HWY_INLINE float WeighScores(float* row, std::int64_t width, float maximum) {
+    const BlockTag d;
     BlockVector sums = hn::Zero(d);
-    for (std::int64_t j = 0; j < kKeyChunk; j += kLanes) {
+    for (std::int64_t j = 0; j < width; j += kLanes) {
         const BlockVector weight = Exp2(hn::Sub(hn::Load(d, row + j), hn::Set(d, maximum)));
         hn::Store(weight, d, row + j);
         sums = hn::Add(sums, weight);
     }
-    if (maximum != partial.maximum) {
-        const float keep = std::exp2(partial.maximum - maximum);
-        partial.maximum = maximum;
-        partial.sum *= keep;
-        for (std::int64_t dim = 0; dim < width; dim += kLanes)
-            hn::StoreU(hn::Mul(hn::LoadU(d, partial.output + dim), hn::Set(d, keep)), d,
-                       partial.output + dim);
-    }
-    partial.sum += hn::GetLane(hn::SumOfLanes(d, sums));
+    return hn::GetLane(hn::SumOfLanes(d, sums));
 }
 
-// Columns `dim` on, kVectors vectors of them: outputs += the sum over the chunk's keys of weight * value.
+// Turns the scores of a tile of queries into weights. Each step is done for all queries before the next,
+// since each is a chain of instructions that wait for one another.
+template <int kQueries>
+HWY_INLINE void SoftmaxChunk(ChunkWeights& weights, AttentionPartial* partials) {
+    const BlockTag d;
+    const std::int64_t width = (weights.widest + kLanes - 1) / kLanes * kLanes;
+    HWY_ALIGN float maxima[kTileVectors * kLanes] = {};
+    for (int q = 0; q < kQueries; ++q) {
+        float* row = weights.values[q];
+        for (std::int64_t j = weights.counts[q]; j < width; ++j)
+            row[j] = kMinusInfinity;
+        weights.keep[q] = partials[q].maximum;
+        partials[q].maximum = LargestScore(row, width, partials[q].maximum);
+        // A query that has seen no key yet: nothing less nothing would be no number.
+        maxima[q] = partials[q].maximum == kMinusInfinity ? 0.0F : partials[q].maximum;
+    }
+    for (std::int64_t q = 0; q < kQueries; q += kLanes)
+        hn::Store(Exp2(hn::Sub(hn::Load(d, weights.keep + q), hn::Load(d, maxima + q))), d,
+                  weights.keep + q);
+    for (int q = 0; q < kQueries; ++q) {
+        const float sum = WeighScores(weights.values[q], width, maxima[q]);
+        partials[q].sum = partials[q].sum * weights.keep[q] + sum;
+    }
+}
+
+// Columns `dim` on, kVectors vectors of them: outputs, shrunk, += the sum over the chunk's keys of
+// weight * value.
 template <int kQueries, int kVectors, typename T>
 HWY_INLINE void WeightColumns(const T* values, std::int64_t width, std::int64_t dim,
                               const ChunkWeights& weights, Ahead& ahead,
@@ -159,7 +185,7 @@ HWY_INLINE void WeightColumns(const T* values, std::int64_t width, std::int64_t 
     }
     sums.forEach([&](int q, int v, BlockVector sum) HWY_ATTR {
         float* out = partials[q].output + dim + v * kLanes;
-        hn::StoreU(hn::Add(hn::LoadU(d, out), sum), d, out);
+        hn::StoreU(hn::MulAdd(hn::LoadU(d, out), hn::Set(d, weights.keep[q]), sum), d, out);
     });
 }
 
@@ -183,6 +209,18 @@ struct Chunk {
     std::int64_t begin, end;
 };
 
+// The chunk as f32, for more tiles of queries than widening costs.
+template <typename T>
+HWY_INLINE Chunk<float> Widen(const Chunk<T>& chunk, float* room) {
+    const BlockTag d;
+    const std::int64_t keys = kKeyChunk * chunk.headDim;
+    for (std::int64_t i = 0; i < keys; i += kLanes)
+        hn::StoreU(LoadBlock(d, chunk.keys + i), d, room + i);
+    for (std::int64_t i = 0; i < (chunk.end - chunk.begin) * chunk.width; i += kLanes)
+        hn::StoreU(LoadBlock(d, chunk.values + i), d, room + keys + i);
+    return {room, room + keys, chunk.headDim, chunk.width, chunk.begin, chunk.end};
+}
+
 // One chunk for a tile of queries.
 template <int kQueries, typename T>
 HWY_INLINE void AttendChunk(const Chunk<T>& chunk, const AttentionQuery* queries, float scale,
@@ -196,11 +234,7 @@ HWY_INLINE void AttendChunk(const Chunk<T>& chunk, const AttentionQuery* queries
     }
     if (weights.widest == 0) return;
     ScoreKeys<kQueries>(chunk.keys, queries, chunk.headDim, scale, keys, weights);
-    for (int q = 0; q < kQueries; ++q)
-        if (weights.counts[q] != 0)
-            SoftmaxChunk(q, chunk.width, weights, partials[q]);
-        else
-            std::fill_n(weights.values[q], weights.widest, 0.0F);
+    SoftmaxChunk<kQueries>(weights, partials);
     WeightValues<kQueries>(chunk.values, chunk.width, weights, values, partials);
 }
 
@@ -223,7 +257,8 @@ HWY_INLINE void ForEachTile(std::size_t count, const Use& use) {
 
 template <typename T>
 void AttendSpanTyped(const KvHead& kv, std::span<const AttentionQuery> queries, float scale,
-                     std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials) {
+                     std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials,
+                     float* room) {
     const std::int64_t width = cpu::paddedHeadDim(kv.headDim);
     for (AttentionPartial& partial : partials) {
         partial.maximum = kMinusInfinity;
@@ -248,20 +283,27 @@ void AttendSpanTyped(const KvHead& kv, std::span<const AttentionQuery> queries, 
         const bool isLast = chunk.end == end;
         Ahead keys(kv.keys(isLast ? index : index + 1), isLast ? 0 : bytes, steps);
         Ahead values(kv.values(isLast ? index : index + 1), isLast ? 0 : bytes, steps);
-        ForEachTile(queries.size(), [&](auto tile, std::size_t q) HWY_ATTR {
-            AttendChunk<decltype(tile)::value>(chunk, &queries[q], scale, keys, values,
-                                               &partials[q]);
-        });
+        const auto attend = [&](const auto& seen) HWY_ATTR {
+            ForEachTile(queries.size(), [&](auto tile, std::size_t q) HWY_ATTR {
+                AttendChunk<decltype(tile)::value>(seen, &queries[q], scale, keys, values,
+                                                   &partials[q]);
+            });
+        };
+        if (sizeof(T) < sizeof(float) && queries.size() >= kLeastWidened)
+            attend(Widen(chunk, room));
+        else
+            attend(chunk);
     }
 }
 
 void AttendSpan(const KvHead& kv, std::span<const AttentionQuery> queries, float scale,
-                std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials) {
+                std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials,
+                float* room) {
     scale *= 1.44269504F;  // the logarithm of e: from here on all powers are of 2
     if (kv.precision == KvPrecision::F16)
-        AttendSpanTyped<hwy::float16_t>(kv, queries, scale, begin, end, partials);
+        AttendSpanTyped<hwy::float16_t>(kv, queries, scale, begin, end, partials, room);
     else
-        AttendSpanTyped<float>(kv, queries, scale, begin, end, partials);
+        AttendSpanTyped<float>(kv, queries, scale, begin, end, partials, room);
 }
 
 void MergePartial(AttentionPartial& into, const AttentionPartial& from, std::int64_t headDim) {
@@ -290,8 +332,9 @@ HWY_EXPORT(MergePartial);
 namespace cpu {
 
 void attendSpan(const KvHead& kv, std::span<const AttentionQuery> queries, float scale,
-                std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials) {
-    HWY_DYNAMIC_DISPATCH(AttendSpan)(kv, queries, scale, begin, end, partials);
+                std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials,
+                float* room) {
+    HWY_DYNAMIC_DISPATCH(AttendSpan)(kv, queries, scale, begin, end, partials, room);
 }
 
 void mergePartial(AttentionPartial& into, const AttentionPartial& from, std::int64_t headDim) {

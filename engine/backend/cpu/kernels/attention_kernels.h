@@ -55,10 +55,17 @@ struct AttentionPartial {
     float* output = nullptr;  // [paddedHeadDim]
 };
 
-// Fills partials[i] for queries[i] over the keys [begin, end) that it sees; begin is a multiple of
-// kKeySpan and end - begin <= kKeySpan. scale is 1 / sqrt(headDim).
+// Floats of a chunk's keys and values.
+[[nodiscard]] constexpr std::int64_t chunkFloats(std::int64_t headDim) {
+    return kKeyChunk * (headDim + paddedHeadDim(headDim));
+}
+
+// Fills partials[i] for queries[i] (one at least) over the keys [begin, end) that it sees; begin is a
+// multiple of kKeySpan and end - begin <= kKeySpan. scale is 1 / sqrt(headDim); `room` holds
+// chunkFloats(headDim), what it held is lost.
 void attendSpan(const KvHead& kv, std::span<const AttentionQuery> queries, float scale,
-                std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials);
+                std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials,
+                float* room);
 
 // into = into joined with from, which covers later keys.
 void mergePartial(AttentionPartial& into, const AttentionPartial& from, std::int64_t headDim);

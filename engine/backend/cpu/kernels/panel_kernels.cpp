@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
-#include <new>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/panel_kernels.cpp"
@@ -105,10 +104,10 @@ void PackPanel(const RowMajorWeights& w, std::int64_t row, std::int64_t end, flo
         }
 }
 
-// One lane of every row with kTokens tokens.
 template <int kTokens>
 using TileOfSums = RegisterTile<F32Tag, kPanelVectors, kTokens>;  // [vector of rows][token]
 
+// One lane of every row with kTokens tokens.
 template <int kTokens>
 HWY_INLINE void MultiplyLane(const float* weights, const float* x, std::int64_t vectors,
                              TileOfSums<kTokens>& tile) {
@@ -274,14 +273,6 @@ namespace cpu {
 
 std::int64_t panelRows() {
     return HWY_DYNAMIC_DISPATCH(PanelRowsOf)();
-}
-
-void AlignedFloats::resize(std::int64_t count) {
-    if (count <= m_capacity) return;
-    m_capacity = 0;
-    m_floats = hwy::AllocateAligned<float>(static_cast<std::size_t>(count));
-    if (!m_floats) throw std::bad_alloc();
-    m_capacity = count;
 }
 
 void resizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t columns) {

@@ -6,27 +6,15 @@
 // alone would have. So a lane of the vectors there is a turn here, over every 16th column with AVX-512.
 #pragma once
 
-#include <hwy/aligned_allocator.h>
-
 #include <cstdint>
 
+#include "engine/backend/cpu/aligned_floats.h"
 #include "engine/backend/cpu/kernels/row_kernels.h"
 
 namespace qllama::cpu {
 
 // Fewer tokens than this do not repay the packing, which takes as long as multiplying 15 (f16) to 30 (f32).
 inline constexpr std::int64_t kLeastPackedTokens = 40;
-
-// Grows, never shrinks; what it held is lost. Aligned to vectors. Throws std::bad_alloc.
-class AlignedFloats {
-public:
-    void resize(std::int64_t count);
-    [[nodiscard]] float* get() const { return m_floats.get(); }
-
-private:
-    std::int64_t m_capacity = 0;
-    hwy::AlignedFreeUniquePtr<float[]> m_floats;
-};
 
 // n rows of `columns` activations, in tiles of a few tokens: [tile][lane][vector][token], where a row is
 // vectors of lanes. Tokens and columns are padded with zeros to whole tiles and vectors.

@@ -126,57 +126,93 @@ void MultiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::
 void ResizeActivations(QuantizedActivations& activations, std::int64_t n, std::int64_t columns) {
     activations.blocks = (columns + kBlockColumns - 1) / kBlockColumns;
     activations.together = n == 1 ? 1 : kTileTokens;
-    const std::int64_t tiles = (n + activations.together - 1) / activations.together;
-    const auto blocks = static_cast<std::size_t>(tiles * activations.together * activations.blocks);
+    activations.n = n;
+    const auto blocks =
+        static_cast<std::size_t>(activations.tiles() * activations.together * activations.blocks);
     activations.values.resize(blocks * kBlockColumns);
     activations.scales.resize(blocks);
     activations.scaledSums.resize(blocks);
     activations.starts.resize(blocks);
 }
 
+// Where a token's first block lies; those of other tokens of its tile are between it and the next one.
+struct TokenRow {
+    TokenRow(std::int64_t token, QuantizedActivations& activations)
+        : together(activations.together),
+          groups(activations.values.data() + activations.groupPlace(token, 0, 0)),
+          scales(activations.scales.data() + activations.place(token, 0)),
+          scaledSums(activations.scaledSums.data() + activations.place(token, 0)),
+          starts(activations.starts.data() + activations.place(token, 0)) {}
+
+    // Of a token further on in the same tile.
+    [[nodiscard]] TokenRow after(std::int64_t tokens) const {
+        TokenRow row = *this;
+        row.groups += tokens * kGroupColumns;
+        row.scales += tokens;
+        row.scaledSums += tokens;
+        row.starts += tokens;
+        return row;
+    }
+
+    std::int64_t together;
+    std::int8_t* groups;
+    float* scales;
+    float* scaledSums;
+    std::int32_t* starts;
+};
+
 // Rounds a block of 32 activations; q = round(x / scale), scale = max |x| / 127.
-void QuantizeBlock(const float* x, std::int64_t token, std::int64_t block,
-                   QuantizedActivations& activations) {
+HWY_INLINE void QuantizeBlock(const float* x, std::int64_t block, const TokenRow& row) {
     const hn::CappedTag<float, kBlockColumns> d;
     const hn::Rebind<std::int32_t, decltype(d)> ints;
+    const hn::Rebind<std::int8_t, decltype(d)> bytes;
     const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
     auto largest = hn::Zero(d);
     for (std::int64_t k = 0; k < kBlockColumns; k += lanes)
         largest = hn::Max(largest, hn::Abs(hn::LoadU(d, x + k)));
     const float maximum = hn::GetLane(hn::MaxOfLanes(d, largest));
     const float inverse = maximum > 0 ? 127.0F / maximum : 0.0F;
-    HWY_ALIGN std::int32_t rounded[kBlockColumns];
-    for (std::int64_t k = 0; k < kBlockColumns; k += lanes)
-        hn::Store(hn::NearestInt(hn::Mul(hn::LoadU(d, x + k), hn::Set(d, inverse))), ints,
-                  rounded + k);
-    std::int8_t values[kBlockColumns];
-    std::int32_t sum = 0;
-    for (std::int64_t k = 0; k < kBlockColumns; ++k) {
-        values[k] = static_cast<std::int8_t>(rounded[k]);
-        sum += rounded[k];
+    const auto wholeBits = hn::Set(d, kWholeBits);
+    HWY_ALIGN std::int8_t values[kBlockColumns];
+    auto sums = hn::Zero(ints);
+    for (std::int64_t k = 0; k < kBlockColumns; k += lanes) {
+        const auto scaled = hn::Mul(hn::LoadU(d, x + k), hn::Set(d, inverse));
+        const auto rounded =
+            hn::Sub(hn::BitCast(ints, hn::Add(scaled, wholeBits)), hn::BitCast(ints, wholeBits));
+        sums = hn::Add(sums, rounded);
+        hn::Store(hn::DemoteTo(bytes, rounded), bytes, values + k);
     }
-    std::int8_t* group = activations.values.data() + activations.groupPlace(token, block, 0);
-    const std::int64_t apart = activations.together * kGroupColumns;
-    for (std::int64_t k = 0; k < kBlockColumns; k += kGroupColumns, group += apart)
+    std::int8_t* group = row.groups + block * row.together * kBlockColumns;
+    for (std::int64_t k = 0; k < kBlockColumns; k += kGroupColumns) {
         std::memcpy(group, values + k, kGroupColumns);
+        group += row.together * kGroupColumns;
+    }
     const float scale = maximum / 127.0F;
-    const auto place = static_cast<std::size_t>(activations.place(token, block));
-    activations.scales[place] = scale;
-    activations.scaledSums[place] = scale * static_cast<float>(sum);
-    activations.starts[place] = -128 * sum;
+    const std::int32_t sum = hn::GetLane(hn::SumOfLanes(ints, sums));
+    const std::int64_t place = block * row.together;
+    row.scales[place] = scale;
+    row.scaledSums[place] = scale * static_cast<float>(sum);
+    row.starts[place] = -128 * sum;
 }
 
-void QuantizeRow(const float* x, std::int64_t columns, std::int64_t row,
-                 QuantizedActivations& activations) {
-    for (std::int64_t column = 0; column < columns; column += kBlockColumns) {
-        const float* source = x + column;
-        HWY_ALIGN float padded[kBlockColumns] = {};
-        if (columns - column < kBlockColumns) {
-            std::memcpy(padded, source, static_cast<std::size_t>(columns - column) * sizeof(float));
-            source = padded;
+// A block of each token in turn, since they lie beside each other.
+void QuantizeTile(const float* x, std::int64_t columns, std::int64_t tile,
+                  QuantizedActivations& activations) {
+    const std::int64_t begin = tile * activations.together;
+    const std::int64_t end = std::min(begin + activations.together, activations.n);
+    const TokenRow first(begin, activations);
+    for (std::int64_t column = 0; column < columns; column += kBlockColumns)
+        for (std::int64_t token = begin; token < end; ++token) {
+            const float* source = x + token * columns + column;
+            HWY_ALIGN float padded[kBlockColumns];
+            if (columns - column < kBlockColumns) {
+                std::fill(padded, padded + kBlockColumns, 0.0F);
+                std::memcpy(padded, source,
+                            static_cast<std::size_t>(columns - column) * sizeof(float));
+                source = padded;
+            }
+            QuantizeBlock(source, column / kBlockColumns, first.after(token - begin));
         }
-        QuantizeBlock(source, row, column / kBlockColumns, activations);
-    }
 }
 
 }  // namespace qllama::HWY_NAMESPACE
@@ -186,7 +222,7 @@ HWY_AFTER_NAMESPACE();
 namespace qllama {
 HWY_EXPORT(ResizeActivations);
 HWY_EXPORT(MultiplyTiles);
-HWY_EXPORT(QuantizeRow);
+HWY_EXPORT(QuantizeTile);
 
 namespace cpu {
 
@@ -194,9 +230,9 @@ void resizeActivations(QuantizedActivations& activations, std::int64_t n, std::i
     HWY_DYNAMIC_DISPATCH(ResizeActivations)(activations, n, columns);
 }
 
-void quantizeRow(const float* x, std::int64_t columns, std::int64_t row,
-                 QuantizedActivations& activations) {
-    HWY_DYNAMIC_DISPATCH(QuantizeRow)(x, columns, row, activations);
+void quantizeTile(const float* x, std::int64_t columns, std::int64_t tile,
+                  QuantizedActivations& activations) {
+    HWY_DYNAMIC_DISPATCH(QuantizeTile)(x, columns, tile, activations);
 }
 
 void multiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,

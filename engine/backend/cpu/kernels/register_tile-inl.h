@@ -35,7 +35,6 @@ public:
 
     HWY_INLINE void clear() { clear(kSums); }
     // sums [kHeld][kPassing], aligned vectors without gaps
-    HWY_INLINE void load(const float* sums) { load(sums, kSums); }
     HWY_INLINE void store(float* sums) const { store(sums, kSums); }
     HWY_INLINE void addStored(const float* sums) { addStored(sums, kSums); }
     // sum [h][p] += held(h) * passing(p)
@@ -58,10 +57,6 @@ private:
     template <int... kSum>
     HWY_INLINE void clear(std::integer_sequence<int, kSum...>) {
         ((m_sums[kSum] = hn::Zero(Tag())), ...);
-    }
-    template <int... kSum>
-    HWY_INLINE void load(const float* sums, std::integer_sequence<int, kSum...>) {
-        ((m_sums[kSum] = hn::Load(Tag(), sums + offset(kSum))), ...);
     }
     template <int... kSum>
     HWY_INLINE void store(float* sums, std::integer_sequence<int, kSum...>) const {
