@@ -62,6 +62,39 @@ void SwigluRow(float* gate, const float* up, std::int64_t width) {
     }
 }
 
+#if HWY_TARGET != HWY_SCALAR  // where a vector has no room for a pair
+// (real * cosine - imaginary * sine, real * sine + imaginary * cosine), pairs of them.
+HWY_INLINE F32Vector RotatePairs(F32Vector pairs, F32Vector rotation) {
+    const F32Tag d;
+    const F32Vector straight = hn::Mul(pairs, hn::DupEven(rotation));
+    const F32Vector crossed = hn::Mul(hn::Reverse2(d, pairs), hn::DupOdd(rotation));
+    return hn::OddEven(hn::Add(straight, crossed), hn::Sub(straight, crossed));
+}
+#endif
+
+HWY_INLINE void RopeHead(float* pairs, const float* rotation, std::int64_t headDim) {
+    std::int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+    const F32Tag d;
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    for (; i + lanes <= headDim; i += lanes)
+        hn::StoreU(RotatePairs(hn::LoadU(d, pairs + i), hn::LoadU(d, rotation + i)), d, pairs + i);
+#endif
+    for (; i < headDim; i += 2) {
+        const float cosine = rotation[i];
+        const float sine = rotation[i + 1];
+        const float real = pairs[i];
+        const float imaginary = pairs[i + 1];
+        pairs[i] = real * cosine - imaginary * sine;
+        pairs[i + 1] = real * sine + imaginary * cosine;
+    }
+}
+
+void RopeRow(float* row, const float* rotation, std::int64_t heads, std::int64_t headDim) {
+    for (std::int64_t head = 0; head < heads; ++head)
+        RopeHead(row + head * headDim, rotation, headDim);
+}
+
 }  // namespace qllama::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -69,6 +102,7 @@ HWY_AFTER_NAMESPACE();
 namespace qllama {
 HWY_EXPORT(RmsNormRow);
 HWY_EXPORT(SwigluRow);
+HWY_EXPORT(RopeRow);
 
 namespace cpu {
 
@@ -81,17 +115,7 @@ void swigluRow(float* gate, const float* up, std::int64_t width) {
 }
 
 void ropeRow(float* row, const float* rotation, std::int64_t heads, std::int64_t headDim) {
-    for (std::int64_t head = 0; head < heads; ++head) {
-        float* pairs = row + head * headDim;
-        for (std::int64_t i = 0; i < headDim; i += 2) {
-            const float cosine = rotation[i];
-            const float sine = rotation[i + 1];
-            const float real = pairs[i];
-            const float imaginary = pairs[i + 1];
-            pairs[i] = real * cosine - imaginary * sine;
-            pairs[i + 1] = real * sine + imaginary * cosine;
-        }
-    }
+    HWY_DYNAMIC_DISPATCH(RopeRow)(row, rotation, heads, headDim);
 }
 
 }  // namespace cpu

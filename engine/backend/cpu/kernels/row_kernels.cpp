@@ -67,7 +67,7 @@ HWY_INLINE void DotRows(const T* const* rows, const float* HWY_RESTRICT x, std::
         for (int r = 0; r < kRows; ++r)
             sums[r] = hn::MulAdd(LoadTailAsF32(d, rows[r] + k, columns - k), activation, sums[r]);
     }
-    SumLanes<kRows>(d, sums, out);
+    FoldLanes<LaneSum, kRows>(d, sums, out);
 }
 
 // Rows first, first + stride, ...
@@ -129,7 +129,7 @@ HWY_INLINE void MultiplyTile(const T* weights, std::int64_t apart, std::size_t c
         }
     }
     float totals[kTokens * kRows];
-    SumLanes<kTokens * kRows>(d, sums, totals);
+    FoldLanes<LaneSum, kTokens * kRows>(d, sums, totals);
     for (int t = 0; t < kTokens; ++t)
         for (int r = 0; r < kRows; ++r) {
             float& target = out[t * outStride + r * apart];
