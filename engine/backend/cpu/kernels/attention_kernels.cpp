@@ -1,7 +1,5 @@
 #include "engine/backend/cpu/kernels/attention_kernels.h"
 
-#include <hwy/cache_control.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -57,7 +55,7 @@ public:
     Ahead(const void* begin, std::int64_t bytes, std::int64_t steps)
         : m_next(static_cast<const char*>(begin)), m_stride(bytes / steps) {}
     HWY_INLINE void step() {
-        hwy::Prefetch(m_next);
+        FetchLines<1>(m_next);
         m_next += m_stride;
     }
 

@@ -5,16 +5,14 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/bandwidth_kernels.cpp"
 #include <hwy/foreach_target.h>
-// After foreach_target.
-#include <hwy/highway.h>
+
+#include "engine/backend/cpu/kernels/load-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr std::int64_t kStepBytes = 64;
-
-template <int kStreams>
+// Each stream is fetched so many bytes ahead of being read.
+template <int kStreams, std::int64_t kAhead>
 std::uint64_t ReadStreamsOf(const std::byte* data, std::int64_t sizeBytes) {
     const hn::ScalableTag<std::uint64_t> d;
     const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -23,10 +21,13 @@ std::uint64_t ReadStreamsOf(const std::byte* data, std::int64_t sizeBytes) {
     hn::Vec<decltype(d)> sums[kStreams];
     for (auto& sum : sums)
         sum = hn::Zero(d);
-    for (std::int64_t i = 0; i < words; i += kStepBytes / 8)
-        for (int s = 0; s < kStreams; ++s)
-            for (std::int64_t lane = 0; lane < kStepBytes / 8; lane += lanes)
-                sums[s] = hn::Add(sums[s], hn::Load(d, source + s * words + i + lane));
+    for (std::int64_t i = 0; i < words; i += kLineBytes / 8)
+        for (int s = 0; s < kStreams; ++s) {
+            const std::uint64_t* line = source + s * words + i;
+            if constexpr (kAhead != 0) FetchLines<kLineBytes>(line + kAhead / 8);
+            for (std::int64_t lane = 0; lane < kLineBytes / 8; lane += lanes)
+                sums[s] = hn::Add(sums[s], hn::Load(d, line + lane));
+        }
     for (int s = 1; s < kStreams; ++s)
         sums[0] = hn::Add(sums[0], sums[s]);
     // Unsigned words, which may overflow: GCC's own sum of AVX-512 lanes is one of signed words.
@@ -38,13 +39,13 @@ std::uint64_t ReadStreamsOf(const std::byte* data, std::int64_t sizeBytes) {
 std::uint64_t ReadStreams(const std::byte* data, std::int64_t sizeBytes, int streams) {
     switch (streams) {
         case 8:
-            return ReadStreamsOf<8>(data, sizeBytes);
+            return ReadStreamsOf<8, 0>(data, sizeBytes);
         case 4:
-            return ReadStreamsOf<4>(data, sizeBytes);
+            return ReadStreamsOf<4, 1024>(data, sizeBytes);
         case 2:
-            return ReadStreamsOf<2>(data, sizeBytes);
+            return ReadStreamsOf<2, 2048>(data, sizeBytes);
         default:
-            return ReadStreamsOf<1>(data, sizeBytes);
+            return ReadStreamsOf<1, 0>(data, sizeBytes);
     }
 }
 

@@ -6,7 +6,6 @@
 #define QLLAMA_CPU_LOAD_INL_H
 #endif
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <cstddef>
@@ -27,6 +26,8 @@ constexpr bool kHasAvx512 = HWY_TARGET <= HWY_AVX3;
 // hn::NearestInt takes five.
 constexpr float kWholeBits = 12582912.0F;  // 1.5 * 2^23
 
+constexpr std::int64_t kLineBytes = 64;  // of a cache
+
 // Keeps a value in a register of its own: this compiler would rather load it again for each use, or form
 // many values first and spill them.
 template <typename Vector>
@@ -38,12 +39,17 @@ HWY_INLINE void Settle(Vector& value) {
 #endif
 }
 
-// Fetches kBytes from `begin` on into the caches. Any address will do: fetching never faults.
+// Fetches kBytes from `begin` on into all caches, or into all but the first. Any address will do: fetching
+// never faults.
 template <std::int64_t kBytes>
 HWY_INLINE void FetchLines(const void* begin) {
-    constexpr std::int64_t kLine = 64;
-    for (std::int64_t line = 0; line < kBytes; line += kLine)
-        hwy::Prefetch(static_cast<const std::byte*>(begin) + line);
+    for (std::int64_t line = 0; line < kBytes; line += kLineBytes)
+        __builtin_prefetch(static_cast<const std::byte*>(begin) + line, 0, 3);
+}
+template <std::int64_t kBytes>
+HWY_INLINE void FetchLinesToL2(const void* begin) {
+    for (std::int64_t line = 0; line < kBytes; line += kLineBytes)
+        __builtin_prefetch(static_cast<const std::byte*>(begin) + line, 0, 2);
 }
 
 HWY_INLINE F32Vector LoadAsF32(F32Tag d, const float* source) {

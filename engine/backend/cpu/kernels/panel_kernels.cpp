@@ -143,14 +143,13 @@ public:
     NextWeights(const void* begin, const void* end, std::int64_t turns)
         : m_at(static_cast<const std::byte*>(begin)),
           m_end(static_cast<const std::byte*>(end)),
-          m_linesEach(((m_end - m_at) / kLine + turns - 1) / turns) {}
+          m_linesEach(((m_end - m_at) / kLineBytes + turns - 1) / turns) {}
     HWY_INLINE void fetchSome() {
-        for (std::int64_t i = 0; i < m_linesEach && m_at < m_end; ++i, m_at += kLine)
-            FetchLines<kLine>(m_at);
+        for (std::int64_t i = 0; i < m_linesEach && m_at < m_end; ++i, m_at += kLineBytes)
+            FetchLines<kLineBytes>(m_at);
     }
 
 private:
-    static constexpr std::int64_t kLine = 64;
     const std::byte* m_at;
     const std::byte* m_end;
     std::int64_t m_linesEach;
