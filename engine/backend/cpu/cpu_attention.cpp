@@ -104,7 +104,7 @@ void attendSplitSpans(const AttentionWork& work, const Plan& plan, ThreadPool& p
         const std::size_t count = fillQueries(work, plan, kvHead, 0, slice.queries);
         attendSpan(work.cache->head(work.layer, kvHead), slice.queries.first(count), scale, begin,
                    std::min(keyCount, begin + kKeySpan), slice.partials.first(count),
-                   scratch.chunks[static_cast<std::size_t>(worker)].get());
+                   scratch.rooms[static_cast<std::size_t>(worker)].get());
     });
     for (std::int64_t kvHead = 0; kvHead < kvHeads; ++kvHead) {
         const Slice merged = sliceOf(scratch, plan, kvHead * plan.spans);
@@ -131,7 +131,7 @@ void attendWholeTiles(const AttentionWork& work, const Plan& plan, ThreadPool& p
         const auto queries = merged.queries.first(count);
         const std::int64_t keyCount = queries.back().keyCount;
         const KvHead head = work.cache->head(work.layer, kvHead);
-        float* room = scratch.chunks[static_cast<std::size_t>(worker)].get();
+        float* room = scratch.rooms[static_cast<std::size_t>(worker)].get();
         attendSpan(head, queries, scale, 0, std::min(keyCount, kKeySpan),
                    merged.partials.first(count), room);
         for (std::int64_t begin = kKeySpan; begin < keyCount; begin += kKeySpan) {
@@ -154,9 +154,9 @@ void attend(const AttentionWork& work, ThreadPool& pool, AttentionScratch& scrat
     scratch.queries.resize(queries);
     scratch.partials.resize(queries);
     scratch.outputs.resize(static_cast<std::int64_t>(queries) * plan.width);
-    scratch.chunks.resize(static_cast<std::size_t>(pool.threadCount()));
-    for (AlignedFloats& chunk : scratch.chunks)
-        chunk.resize(chunkFloats(work.shape.headDim));
+    scratch.rooms.resize(static_cast<std::size_t>(pool.threadCount()));
+    for (AlignedFloats& room : scratch.rooms)
+        room.resize(roomFloats(work.shape.headDim, plan.tileQueries()));
     if (plan.splitSpans)
         attendSplitSpans(work, plan, pool, scratch);
     else

@@ -24,7 +24,7 @@ struct AttentionScratch {
     AlignedFloats outputs;
     std::vector<AttentionPartial> partials;
     std::vector<AttentionQuery> queries;
-    std::vector<AlignedFloats> chunks;  // one a thread: keys and values that are widened
+    std::vector<AlignedFloats> rooms;  // one a thread
 };
 
 void attend(const AttentionWork& work, ThreadPool& pool, AttentionScratch& scratch);

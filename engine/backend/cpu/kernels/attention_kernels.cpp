@@ -74,15 +74,24 @@ struct ChunkWeights {
     std::int64_t widest;                          // the largest of counts
 };
 
+// A tile of queries in pieces of kPieceDims dimensions, [piece][kQueries][kPieceDims], so that one address
+// and constants behind it reach all of them.
+constexpr std::int64_t kPieceDims = cpu::kQueryPiece;
+
+template <int kQueries>
+HWY_INLINE void PackQueries(const AttentionQuery* queries, std::int64_t headDim, float* packed) {
+    for (std::int64_t first = 0; first < headDim; first += kPieceDims)
+        for (int q = 0; q < kQueries; ++q, packed += kPieceDims)
+            std::copy_n(queries[q].values + first, std::min(kPieceDims, headDim - first), packed);
+}
+
 // The scores of the chunk's first `widest` keys; of some more, which are without meaning.
 template <int kQueries, typename T>
-HWY_INLINE void ScoreKeys(const T* keys, const AttentionQuery* queries, std::int64_t headDim,
-                          float scale, Ahead& ahead, ChunkWeights& weights) {
+HWY_INLINE void ScoreKeys(const T* keys, const float* packed, std::int64_t headDim, float scale,
+                          Ahead& ahead, ChunkWeights& weights) {
     const BlockTag d;
     constexpr int kSideBySide = SideBySide(kQueries);
-    const float* factors[kQueries];
-    for (int q = 0; q < kQueries; ++q)
-        factors[q] = queries[q].values;
+    Ahead fetching = ahead;
     for (std::int64_t first = 0; first < weights.widest; first += kSideBySide * kLanes) {
         const T* sources[kSideBySide];
         for (int v = 0; v < kSideBySide; ++v) {
@@ -91,15 +100,20 @@ HWY_INLINE void ScoreKeys(const T* keys, const AttentionQuery* queries, std::int
         }
         RegisterTile<BlockTag, kQueries, kSideBySide> sums;
         sums.clear();
-        for (std::int64_t dim = 0; dim < headDim; ++dim) {
-            ahead.step();
-            sums.add([&](int q) HWY_ATTR { return hn::Set(d, factors[q][dim]); },
-                     [&](int v) HWY_ATTR { return LoadBlock(d, sources[v] + dim * kKeyBlock); });
-        }
+        const float* piece = packed;
+        for (std::int64_t dim = 0; dim < headDim; piece += (kQueries - 1) * kPieceDims)
+            for (const std::int64_t end = std::min(dim + kPieceDims, headDim); dim < end;
+                 ++dim, ++piece) {
+                fetching.step();
+                sums.add([&](int q) HWY_ATTR { return hn::Set(d, piece[q * kPieceDims]); },
+                         [&](int v)
+                             HWY_ATTR { return LoadBlock(d, sources[v] + dim * kKeyBlock); });
+            }
         sums.forEach([&](int q, int v, BlockVector sum) HWY_ATTR {
             hn::Store(hn::Mul(sum, hn::Set(d, scale)), d, &weights.values[q][first + v * kLanes]);
         });
     }
+    ahead = fetching;
 }
 
 // 2^x for x <= 0, within 2^-23 of it; 0 below 2^-125.
@@ -175,12 +189,14 @@ HWY_INLINE void WeightColumns(const T* values, std::int64_t width, std::int64_t 
     const BlockTag d;
     RegisterTile<BlockTag, kQueries, kVectors> sums;
     sums.clear();
+    Ahead fetching = ahead;
     for (std::int64_t j = 0; j < weights.widest; ++j) {
-        ahead.step();
+        fetching.step();
         const T* row = values + j * width + dim;
         sums.add([&](int q) HWY_ATTR { return hn::Set(d, weights.values[q][j]); },
                  [&](int v) HWY_ATTR { return LoadBlock(d, row + v * kLanes); });
     }
+    ahead = fetching;
     sums.forEach([&](int q, int v, BlockVector sum) HWY_ATTR {
         float* out = partials[q].output + dim + v * kLanes;
         hn::StoreU(hn::MulAdd(hn::LoadU(d, out), hn::Set(d, weights.keep[q]), sum), d, out);
@@ -221,8 +237,9 @@ HWY_INLINE Chunk<float> Widen(const Chunk<T>& chunk, float* room) {
 
 // One chunk for a tile of queries.
 template <int kQueries, typename T>
-HWY_INLINE void AttendChunk(const Chunk<T>& chunk, const AttentionQuery* queries, float scale,
-                            Ahead& keys, Ahead& values, AttentionPartial* partials) {
+HWY_INLINE void AttendChunk(const Chunk<T>& chunk, const AttentionQuery* queries,
+                            const float* packed, float scale, Ahead& keys, Ahead& values,
+                            AttentionPartial* partials) {
     ChunkWeights weights;
     weights.widest = 0;
     for (int q = 0; q < kQueries; ++q) {
@@ -231,7 +248,7 @@ HWY_INLINE void AttendChunk(const Chunk<T>& chunk, const AttentionQuery* queries
         weights.widest = std::max(weights.widest, weights.counts[q]);
     }
     if (weights.widest == 0) return;
-    ScoreKeys<kQueries>(chunk.keys, queries, chunk.headDim, scale, keys, weights);
+    ScoreKeys<kQueries>(chunk.keys, packed, chunk.headDim, scale, keys, weights);
     SoftmaxChunk<kQueries>(weights, partials);
     WeightValues<kQueries>(chunk.values, chunk.width, weights, values, partials);
 }
@@ -263,9 +280,15 @@ void AttendSpanTyped(const KvHead& kv, std::span<const AttentionQuery> queries, 
         partial.sum = 0;
         std::fill_n(partial.output, width, 0.0F);
     }
+    float* wide = room;
+    float* packed = room + cpu::chunkFloats(kv.headDim);
+    const auto packedOf = [&](std::size_t query) {
+        return packed + static_cast<std::int64_t>(query) * cpu::packedQueryFloats(kv.headDim);
+    };
     std::int64_t steps = 0;  // of all tiles in a chunk
-    ForEachTile(queries.size(), [&](auto tile, std::size_t) {
+    ForEachTile(queries.size(), [&](auto tile, std::size_t q) HWY_ATTR {
         steps += kKeyChunk * kv.headDim / (SideBySide(tile) * kLanes);
+        PackQueries<decltype(tile)::value>(&queries[q], kv.headDim, packedOf(q));
     });
     const std::int64_t bytes = kKeyChunk * width * std::int64_t{sizeof(T)};
     for (; begin < end; begin += kKeyChunk) {
@@ -283,12 +306,12 @@ void AttendSpanTyped(const KvHead& kv, std::span<const AttentionQuery> queries, 
         Ahead values(kv.values(isLast ? index : index + 1), isLast ? 0 : bytes, steps);
         const auto attend = [&](const auto& seen) HWY_ATTR {
             ForEachTile(queries.size(), [&](auto tile, std::size_t q) HWY_ATTR {
-                AttendChunk<decltype(tile)::value>(seen, &queries[q], scale, keys, values,
-                                                   &partials[q]);
+                AttendChunk<decltype(tile)::value>(seen, &queries[q], packedOf(q), scale, keys,
+                                                   values, &partials[q]);
             });
         };
         if (sizeof(T) < sizeof(float) && queries.size() >= kLeastWidened)
-            attend(Widen(chunk, room));
+            attend(Widen(chunk, wide));
         else
             attend(chunk);
     }

@@ -60,9 +60,20 @@ struct AttentionPartial {
     return kKeyChunk * (headDim + paddedHeadDim(headDim));
 }
 
+// Floats of a query in whole pieces.
+constexpr std::int64_t kQueryPiece = 64;
+[[nodiscard]] constexpr std::int64_t packedQueryFloats(std::int64_t headDim) {
+    return (headDim + kQueryPiece - 1) / kQueryPiece * kQueryPiece;
+}
+
+// Floats that attendSpan works in: a chunk, widened, and its queries, packed.
+[[nodiscard]] constexpr std::int64_t roomFloats(std::int64_t headDim, std::int64_t queries) {
+    return chunkFloats(headDim) + queries * packedQueryFloats(headDim);
+}
+
 // Fills partials[i] for queries[i] (one at least) over the keys [begin, end) that it sees; begin is a
 // multiple of kKeySpan and end - begin <= kKeySpan. scale is 1 / sqrt(headDim); `room` holds
-// chunkFloats(headDim), what it held is lost.
+// roomFloats(headDim, queries.size()) and is aligned to vectors, what it held is lost.
 void attendSpan(const KvHead& kv, std::span<const AttentionQuery> queries, float scale,
                 std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials,
                 float* room);
