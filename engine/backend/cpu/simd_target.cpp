@@ -11,7 +11,11 @@ namespace {
 // Targets are bits, the best one the lowest; only those compiled into some kernel count: a kernel
 // without AVX3_DL runs as AVX3 where that is chosen.
 std::int64_t usableTargets() {
-    const std::int64_t targets = hwy::SupportedTargets();
+    std::int64_t targets = hwy::SupportedTargets();
+#if HWY_ARCH_X86
+    // Every processor with the rest of AVX3_DL has GFNI, but a virtual machine may hide it.
+    if (!__builtin_cpu_supports("gfni")) targets &= ~std::int64_t{HWY_AVX3_DL};
+#endif
     // Highway 1.0 asks the processor anew each time, and chooses the best one whatever is disabled.
     hwy::GetChosenTarget().Update(targets);
     return targets & HWY_TARGETS;

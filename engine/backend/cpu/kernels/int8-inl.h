@@ -49,7 +49,16 @@ HWY_INLINE Bytes LowHalves(Bytes bytes) {
 }
 
 HWY_INLINE Bytes HighHalves(Bytes bytes) {
+#if HWY_TARGET == HWY_AVX3_DL
+    // One instruction of GFNI for two: each bit of the result is a chosen bit of the byte, the lower four
+    // being the upper four.
+    const auto chosen = hn::Set(hn::Repartition<std::uint64_t, ByteTag>(), 0x1020408000000000U);
+    Bytes halves;
+    asm("vgf2p8affineqb $0, %2, %1, %0" : "=v"(halves.raw) : "v"(bytes.raw), "v"(chosen.raw));
+    return halves;
+#else
     return LowHalves(hn::BitCast(ByteTag(), hn::ShiftRight<4>(hn::BitCast(WordTag(), bytes))));
+#endif
 }
 
 // Words [i] = u[2i] * s[2i] + u[2i+1] * s[2i+1], u unsigned, s signed; saturates beyond 16 bits.
