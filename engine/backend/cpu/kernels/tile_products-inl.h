@@ -170,9 +170,12 @@ private:
     template <int... kVector>
     HWY_INLINE void addHalves(const TileBlocks<kTiles>& blocks, int index, const std::int8_t* group,
                               std::integer_sequence<int, kVector...>) {
-        const Bytes low[] = {LowHalves(blocks.weights(kVector, index))...};
+        Bytes both[] = {blocks.weights(kVector, index)...};
+        // Loaded once: each load of the wide vectors crosses a line of the cache.
+        (Settle(both[kVector]), ...);
+        const Bytes low[] = {LowHalves(both[kVector])...};
         add(low, group, kSums);
-        const Bytes high[] = {HighHalves(blocks.weights(kVector, index))...};
+        const Bytes high[] = {HighHalves(both[kVector])...};
         add(high, group + kBlockColumns / 2 * kStride, kSums);
     }
     template <typename Weights, int... kSum>
