@@ -41,7 +41,8 @@ __kernel void round_activations(__global const float* x, int columns, int blocks
     const float16 low = vload16(0, values);
     const float16 high = vload16(1, values);
     const float largest = largest_of(fmax(fabs(low), fabs(high)));
-    const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+    // Below 2^-120 the quotient could be too large to be a number.
+    const float inverse = largest >= 0x1p-120f ? 127.0f / largest : 0.0f;
     const short16 q0 = convert_short16(rint(low * inverse));
     const short16 q1 = convert_short16(rint(high * inverse));
     vstore4(as_int4(convert_char16(q0)), 0, out);

@@ -12,6 +12,12 @@ namespace {
 constexpr std::int64_t kRowTile = 16;
 constexpr std::int64_t kTileQueries = 64;
 
+// Portions a thread at least, where there are as many, so that all end together.
+constexpr std::int64_t kPortions = 4;
+
+// No more rows than this are few: they take their keys apart.
+constexpr std::int64_t kFewRows = 16;
+
 // A portion is one kv head, a tile of rows with all query heads of the group, and a range of spans.
 // Few rows (decode): each span is a portion of its own, merged afterwards. Many rows: one portion
 // goes through all its spans, keeping the merged result.
@@ -25,12 +31,17 @@ struct Plan {
     std::int64_t tileQueries() const { return tileRows * group; }
 };
 
-Plan planOf(const AttentionWork& work) {
+std::int64_t tileRowsOf(const AttentionWork& work, std::int64_t group, std::int64_t threads) {
+    const std::int64_t spread = work.rows * work.shape.kvHeadCount / (kPortions * threads);
+    return std::min(std::max(kRowTile, std::min(kTileQueries / group, spread)), work.rows);
+}
+
+Plan planOf(const AttentionWork& work, std::int64_t threads) {
     Plan plan;
     plan.group = work.shape.headCount / work.shape.kvHeadCount;
     plan.spans = (work.first + work.rows + kKeySpan - 1) / kKeySpan;
-    plan.splitSpans = work.rows <= kRowTile && plan.spans > 1;
-    plan.tileRows = std::min(std::max(kRowTile, kTileQueries / plan.group), work.rows);
+    plan.splitSpans = work.rows <= kFewRows && plan.spans > 1;
+    plan.tileRows = tileRowsOf(work, plan.group, threads);
     plan.rowTiles = (work.rows + plan.tileRows - 1) / plan.tileRows;
     plan.width = paddedHeadDim(work.shape.headDim);
     return plan;
@@ -147,7 +158,7 @@ void attendWholeTiles(const AttentionWork& work, const Plan& plan, ThreadPool& p
 }  // namespace
 
 void attend(const AttentionWork& work, ThreadPool& pool, AttentionScratch& scratch) {
-    const Plan plan = planOf(work);
+    const Plan plan = planOf(work, pool.threadCount());
     const std::int64_t slices = plan.splitSpans ? work.shape.kvHeadCount * plan.spans
                                                 : std::int64_t{pool.threadCount()} * 2;
     const auto queries = static_cast<std::size_t>(slices * plan.tileQueries());

@@ -165,6 +165,15 @@ private:
         return std::max<std::int64_t>(granules, 1) * granularity;
     }
 
+    // Whole tiles a thread, or, where there are too few of them, single tokens.
+    void roundAll(const float* x, std::int64_t columns, std::int64_t n) {
+        const std::int64_t wholeTiles = n / m_quantized.together;
+        const std::int64_t each = wholeTiles < m_pool.threadCount() ? 1 : m_quantized.together;
+        forEachRow((n + each - 1) / each, [&](std::int64_t i) {
+            roundTokens(x, columns, i * each, std::min(n, (i + 1) * each), m_quantized);
+        });
+    }
+
     // The forms of x that the matrices of the tasks want, each made once for all of them.
     Activations prepare(std::span<const MatmulTask> tasks, const float* x, std::int64_t n) {
         const std::int64_t columns = tasks.front().weight->columns();
@@ -176,8 +185,7 @@ private:
         };
         if (isWanted(ActivationForm::Quantized)) {
             resizeActivations(m_quantized, n, columns);
-            forEachRow(m_quantized.tiles(),
-                       [&](std::int64_t tile) { quantizeTile(x, columns, tile, m_quantized); });
+            roundAll(x, columns, n);
             activations.quantized = &m_quantized;
         }
         if (n >= kLeastPackedTokens && isWanted(ActivationForm::Packed)) {

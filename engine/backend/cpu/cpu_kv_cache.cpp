@@ -23,7 +23,7 @@ void storePosition(const KvHead& head, std::int64_t position, const float* key,
             reinterpret_cast<T*>(head.values(chunk)) + row * paddedHeadDim(head.headDim));
     T* keys = reinterpret_cast<T*>(head.keys(chunk)) + row / kKeyBlock * kKeyBlock * head.headDim +
               row % kKeyBlock;
-    constexpr std::int64_t kPiece = 64;
+    constexpr std::int64_t kPiece = 64;  // however long a head is, on the stack
     T converted[kPiece];
     for (std::int64_t first = 0; first < head.headDim; first += kPiece) {
         const std::int64_t count = std::min(kPiece, head.headDim - first);

@@ -54,8 +54,7 @@ public:
 
 private:
     static std::int64_t headChunkBytes(const KvShape& shape) {
-        return kKeyChunk * (shape.headDim + paddedHeadDim(shape.headDim)) *
-               KvHead::elementBytes(shape.precision);
+        return chunkElements(shape.headDim) * KvHead::elementBytes(shape.precision);
     }
     static std::int64_t chunkBytes(const KvShape& shape) {
         return shape.layerCount * shape.kvHeadCount * headChunkBytes(shape);

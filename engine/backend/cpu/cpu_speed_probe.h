@@ -18,7 +18,8 @@ public:
                                                          const std::stop_token& stop = {});
 
     // The best of reading the buffer as one sequential stream and as two, four and eight far-apart
-    // streams a thread, some fetched ahead; about 20 ms each. Fails only with Cancelled: stop is polled between the passes.
+    // streams a thread, some fetched ahead; about 20 ms each. Fails only with Cancelled: stop is polled
+    // between the passes.
     [[nodiscard]] Result<double> measureGbPerSecond(const std::stop_token& stop) override;
 
     // The best of a few passes of some milliseconds. Fails only with Cancelled.

@@ -126,8 +126,9 @@ void TestCpuBackend::attentionAgreesWithPlainLoop_data() {
     QTest::addColumn<int>("past");
     QTest::addColumn<int>("rows");
     QTest::addColumn<bool>("half");
-    const int shapes[][5] = {{4, 4, 8, 0, 1},    {4, 2, 6, 0, 7},     {8, 1, 32, 63, 3},
-                             {6, 2, 10, 65, 40}, {4, 2, 16, 1030, 2}, {2, 1, 64, 500, 30}};
+    const int shapes[][5] = {{4, 4, 8, 0, 1},     {4, 2, 6, 0, 7},     {8, 1, 32, 63, 3},
+                             {6, 2, 10, 65, 40},  {4, 2, 16, 1030, 2}, {2, 1, 64, 500, 30},
+                             {2, 2, 128, 70, 90}, {2, 1, 100, 10, 40}, {3, 3, 136, 600, 70}};
     for (const std::string& target : m_targets)
         for (const auto& s : shapes)
             for (const bool half : {false, true})

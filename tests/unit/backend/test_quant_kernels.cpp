@@ -2,6 +2,7 @@
 // every instruction set has to give its very bits, also where all weights and activations are as
 // large as they can be.
 #include <QtTest>
+#include <algorithm>
 #include <cmath>
 
 #include "engine/backend/cpu/cpu_backend.h"
@@ -84,12 +85,66 @@ class TestQuantKernels : public QObject {
 private slots:
     void initTestCase() { m_targets = cpu::simdTargetsFound(); }
     void cleanup() { QVERIFY(forceCpuTarget(m_targets.front()).ok()); }
+    void activationsAreRoundedToTheNearest_data();
+    void activationsAreRoundedToTheNearest();
     void productsHaveTheBitsOfThePlainLoop_data();
     void productsHaveTheBitsOfThePlainLoop();
 
 private:
     std::vector<std::string> m_targets;
 };
+
+void TestQuantKernels::activationsAreRoundedToTheNearest_data() {
+    QTest::addColumn<QString>("target");
+    QTest::addColumn<int>("tokens");
+    for (const std::string& target : m_targets)
+        for (const int tokens : {1, 2, 13, 24})
+            QTest::addRow("%s n=%d", target.c_str(), tokens)
+                << QString::fromStdString(target) << tokens;
+}
+
+void TestQuantKernels::activationsAreRoundedToTheNearest() {
+    QFETCH(QString, target);
+    QFETCH(int, tokens);
+    QVERIFY(forceCpuTarget(target.toStdString()).ok());
+    auto x = randomValues(tokens * kColumns, 3, 1.0F);
+    const auto blockOf = [&](std::int64_t token, std::int64_t block) {
+        std::vector<float> values(kBlockColumns);
+        for (std::int64_t k = 0; k < kBlockColumns && block * kBlockColumns + k < kColumns; ++k)
+            values[static_cast<std::size_t>(k)] =
+                x[static_cast<std::size_t>(token * kColumns + block * kBlockColumns + k)];
+        return values;
+    };
+    for (std::size_t column = 0; column < kBlockColumns; ++column)
+        x[column] *= 1e-38F;  // so small that 127 over it is no number
+    cpu::QuantizedActivations activations;
+    cpu::resizeActivations(activations, tokens, kColumns);
+    cpu::roundTokens(x.data(), kColumns, 0, tokens, activations);
+    for (std::int64_t token = 0; token < tokens; ++token)
+        for (std::int64_t block = 0; block < activations.blocks; ++block) {
+            const auto values = blockOf(token, block);
+            float largest = 0;
+            for (const float value : values)
+                largest = std::max(largest, std::abs(value));
+            const bool isTiny = token == 0 && block == 0;
+            std::int32_t sum = 0;
+            for (std::int64_t k = 0; k < kBlockColumns; ++k) {
+                const float steps =
+                    isTiny ? 0 : values[static_cast<std::size_t>(k)] * (127.0F / largest);
+                const auto rounded = static_cast<std::int32_t>(std::nearbyint(steps));
+                const std::int64_t place = activations.groupPlace(token, block, k / kGroupColumns);
+                QCOMPARE(
+                    std::int32_t{
+                        activations.values[static_cast<std::size_t>(place + k % kGroupColumns)]},
+                    rounded);
+                sum += rounded;
+            }
+            const auto place = static_cast<std::size_t>(activations.place(token, block));
+            QCOMPARE(activations.scales[place], largest / 127.0F);
+            QCOMPARE(activations.scaledSums[place], largest / 127.0F * static_cast<float>(sum));
+            QCOMPARE(activations.starts[place], -128 * sum);
+        }
+}
 
 void TestQuantKernels::productsHaveTheBitsOfThePlainLoop_data() {
     QTest::addColumn<QString>("target");
@@ -122,8 +177,7 @@ void TestQuantKernels::productsHaveTheBitsOfThePlainLoop() {
     const QuantizedMatrix& weights = matrix.value();
     cpu::QuantizedActivations activations;
     cpu::resizeActivations(activations, tokens, kColumns);
-    for (std::int64_t tile = 0; tile < activations.tiles(); ++tile)
-        cpu::quantizeTile(x.data(), kColumns, tile, activations);
+    cpu::roundTokens(x.data(), kColumns, 0, tokens, activations);
 
     std::vector<float> out(static_cast<std::size_t>(tokens * kRows));
     cpu::multiplyTiles(weights, 0, weights.tileCount(), activations, tokens, out.data(), kRows,

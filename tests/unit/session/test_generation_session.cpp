@@ -382,6 +382,11 @@ void TestGenerationSession::valuesThatAreNoNumbersAreAFailure_data() {
                 QTest::addRow("%s, %s %x, %d tokens", std::string(keyOf(precision)).c_str(),
                               weight.tensor, weight.bits, maxTokens)
                     << static_cast<int>(precision) << weight.tensor << weight.bits << maxTokens;
+    // Activations that are rounded.
+    for (const Precision precision : {Precision::Q8, Precision::Q4})
+        for (const int bits : {test::kHalfNaN, test::kHalfInfinity})
+            QTest::addRow("%s, a gain %x", std::string(keyOf(precision)).c_str(), bits)
+                << static_cast<int>(precision) << "layers.0.attention_norm.weight" << bits << 5;
 }
 
 void TestGenerationSession::valuesThatAreNoNumbersAreAFailure() {

@@ -18,6 +18,7 @@ using cpu::AttentionPartial;
 using cpu::AttentionQuery;
 using cpu::kKeyBlock;
 using cpu::kKeyChunk;
+using cpu::kQueryPiece;
 using cpu::KvHead;
 
 // At most 16 lanes, so that a block of 16 keys is a whole number of vectors on every target.
@@ -49,18 +50,32 @@ HWY_INLINE BlockVector LoadBlock(BlockTag d, const hwy::float16_t* source) {
     return hn::PromoteTo(d, hn::LoadU(narrow, source));
 }
 
-// What memory is to bring while something else is computed, a little in each step.
+// What memory is to bring while something else is computed, a little in each step: the next chunk. Where few
+// queries leave little time for it, also the chunk behind that one, into the second cache, which has room
+// for more lines on their way.
+template <bool kFewQueries>
 class Ahead {
 public:
-    Ahead(const void* begin, std::int64_t bytes, std::int64_t steps)
-        : m_next(static_cast<const char*>(begin)), m_stride(bytes / steps) {}
+    Ahead(const void* next, const void* far, std::int64_t bytes, std::int64_t steps)
+        : m_next(static_cast<const char*>(next)),
+          m_far(static_cast<const char*>(far)),
+          m_stride(bytes / steps) {}
     HWY_INLINE void step() {
-        FetchLines<1>(m_next);
+        if constexpr (kFewQueries) {
+            for (std::int64_t line = 0; line < m_stride; line += kLineBytes) {
+                FetchLines<1>(m_next + line);
+                FetchLinesToL2<1>(m_far + line);
+            }
+            m_far += m_stride;
+        } else {
+            FetchLines<1>(m_next);
+        }
         m_next += m_stride;
     }
 
 private:
     const char* m_next;
+    const char* m_far;
     std::int64_t m_stride;
 };
 
@@ -69,29 +84,27 @@ constexpr std::int64_t kTileVectors = (kQueryTile + kLanes - 1) / kLanes;  // fo
 // Weights of one chunk, [kQueryTile][kKeyChunk]: first the scores, then what softmax makes of them.
 struct ChunkWeights {
     HWY_ALIGN float values[kQueryTile][kKeyChunk];
-    HWY_ALIGN float keep[kTileVectors * kLanes];  // by what the queries' outputs so far shrink
-    std::int64_t counts[kQueryTile];              // keys of this chunk that the query sees
-    std::int64_t widest;                          // the largest of counts
+    HWY_ALIGN float keep[kTileVectors * kLanes] = {};  // by what the queries' outputs so far shrink
+    std::int64_t counts[kQueryTile];                   // keys of this chunk that the query sees
+    std::int64_t widest;                               // the largest of counts
 };
 
-// A tile of queries in pieces of kPieceDims dimensions, [piece][kQueries][kPieceDims], so that one address
+// A tile of queries in pieces of kQueryPiece dimensions, [piece][kQueries][kQueryPiece], so that one address
 // and constants behind it reach all of them.
-constexpr std::int64_t kPieceDims = cpu::kQueryPiece;
-
 template <int kQueries>
 HWY_INLINE void PackQueries(const AttentionQuery* queries, std::int64_t headDim, float* packed) {
-    for (std::int64_t first = 0; first < headDim; first += kPieceDims)
-        for (int q = 0; q < kQueries; ++q, packed += kPieceDims)
-            std::copy_n(queries[q].values + first, std::min(kPieceDims, headDim - first), packed);
+    for (std::int64_t first = 0; first < headDim; first += kQueryPiece)
+        for (int q = 0; q < kQueries; ++q, packed += kQueryPiece)
+            std::copy_n(queries[q].values + first, std::min(kQueryPiece, headDim - first), packed);
 }
 
 // The scores of the chunk's first `widest` keys; of some more, which are without meaning.
-template <int kQueries, typename T>
+template <int kQueries, typename T, typename Fetching>
 HWY_INLINE void ScoreKeys(const T* keys, const float* packed, std::int64_t headDim, float scale,
-                          Ahead& ahead, ChunkWeights& weights) {
+                          Fetching& ahead, ChunkWeights& weights) {
     const BlockTag d;
     constexpr int kSideBySide = SideBySide(kQueries);
-    Ahead fetching = ahead;
+    Fetching fetching = ahead;
     for (std::int64_t first = 0; first < weights.widest; first += kSideBySide * kLanes) {
         const T* sources[kSideBySide];
         for (int v = 0; v < kSideBySide; ++v) {
@@ -101,11 +114,11 @@ HWY_INLINE void ScoreKeys(const T* keys, const float* packed, std::int64_t headD
         RegisterTile<BlockTag, kQueries, kSideBySide> sums;
         sums.clear();
         const float* piece = packed;
-        for (std::int64_t dim = 0; dim < headDim; piece += (kQueries - 1) * kPieceDims)
-            for (const std::int64_t end = std::min(dim + kPieceDims, headDim); dim < end;
+        for (std::int64_t dim = 0; dim < headDim; piece += (kQueries - 1) * kQueryPiece)
+            for (const std::int64_t end = std::min(dim + kQueryPiece, headDim); dim < end;
                  ++dim, ++piece) {
                 fetching.step();
-                sums.add([&](int q) HWY_ATTR { return hn::Set(d, piece[q * kPieceDims]); },
+                sums.add([&](int q) HWY_ATTR { return hn::Set(d, piece[q * kQueryPiece]); },
                          [&](int v)
                              HWY_ATTR { return LoadBlock(d, sources[v] + dim * kKeyBlock); });
             }
@@ -122,16 +135,17 @@ HWY_INLINE BlockVector Exp2(BlockVector x) {
     const hn::RebindToSigned<BlockTag> bits;
     const BlockVector least = hn::Set(d, -125.0F);
     const BlockVector bounded = hn::Max(least, x);  // in this order, NaN remains NaN
-    const BlockVector shifted = hn::Add(bounded, hn::Set(d, kWholeBits));
-    const BlockVector rest = hn::Sub(bounded, hn::Sub(shifted, hn::Set(d, kWholeBits)));
+    // The nearest integer, with what the bits of an exponent are raised by, in the lowest bits.
+    const BlockVector raise = hn::Set(d, kWholeBits + 127.0F);
+    const BlockVector shifted = hn::Add(bounded, raise);
+    const BlockVector rest = hn::Sub(bounded, hn::Sub(shifted, raise));
     // The polynomial of degree 6 nearest to 2^rest in [-0.5, 0.5], by its relative error.
     BlockVector power = hn::Set(d, 1.5353362E-4F);
     for (const float coefficient :
          {1.33988739E-3F, 9.61843692E-3F, 5.55033237E-2F, 2.40226477E-1F, 6.93147182E-1F, 1.0F})
         power = hn::MulAdd(power, rest, hn::Set(d, coefficient));
-    const auto whole = hn::BitCast(bits, shifted);  // in its lowest bits, which become the exponent
-    const auto scaled = hn::Add(hn::BitCast(bits, power), hn::ShiftLeft<23>(whole));
-    return hn::IfThenZeroElse(hn::Lt(x, least), hn::BitCast(d, scaled));
+    const auto scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(bits, shifted)));
+    return hn::IfThenZeroElse(hn::Lt(x, least), hn::Mul(power, scale));
 }
 
 // The largest score that the query has seen, in this chunk or before.
@@ -182,14 +196,14 @@ HWY_INLINE void SoftmaxChunk(ChunkWeights& weights, AttentionPartial* partials) 
 
 // Columns `dim` on, kVectors vectors of them: outputs, shrunk, += the sum over the chunk's keys of
 // weight * value.
-template <int kQueries, int kVectors, typename T>
+template <int kQueries, int kVectors, typename T, typename Fetching>
 HWY_INLINE void WeightColumns(const T* values, std::int64_t width, std::int64_t dim,
-                              const ChunkWeights& weights, Ahead& ahead,
+                              const ChunkWeights& weights, Fetching& ahead,
                               AttentionPartial* partials) {
     const BlockTag d;
     RegisterTile<BlockTag, kQueries, kVectors> sums;
     sums.clear();
-    Ahead fetching = ahead;
+    Fetching fetching = ahead;
     for (std::int64_t j = 0; j < weights.widest; ++j) {
         fetching.step();
         const T* row = values + j * width + dim;
@@ -203,9 +217,9 @@ HWY_INLINE void WeightColumns(const T* values, std::int64_t width, std::int64_t 
     });
 }
 
-template <int kQueries, typename T>
+template <int kQueries, typename T, typename Fetching>
 HWY_INLINE void WeightValues(const T* values, std::int64_t width, const ChunkWeights& weights,
-                             Ahead& ahead, AttentionPartial* partials) {
+                             Fetching& ahead, AttentionPartial* partials) {
     constexpr int kSideBySide = SideBySide(kQueries);
     std::int64_t dim = 0;
     for (; dim + kSideBySide * kLanes <= width; dim += kSideBySide * kLanes)
@@ -236,9 +250,9 @@ HWY_INLINE Chunk<float> Widen(const Chunk<T>& chunk, float* room) {
 }
 
 // One chunk for a tile of queries.
-template <int kQueries, typename T>
+template <int kQueries, typename T, typename Fetching>
 HWY_INLINE void AttendChunk(const Chunk<T>& chunk, const AttentionQuery* queries,
-                            const float* packed, float scale, Ahead& keys, Ahead& values,
+                            const float* packed, float scale, Fetching& keys, Fetching& values,
                             AttentionPartial* partials) {
     ChunkWeights weights;
     weights.widest = 0;
@@ -281,7 +295,7 @@ void AttendSpanTyped(const KvHead& kv, std::span<const AttentionQuery> queries, 
         std::fill_n(partial.output, width, 0.0F);
     }
     float* wide = room;
-    float* packed = room + cpu::chunkFloats(kv.headDim);
+    float* packed = room + cpu::chunkElements(kv.headDim);
     const auto packedOf = [&](std::size_t query) {
         return packed + static_cast<std::int64_t>(query) * cpu::packedQueryFloats(kv.headDim);
     };
@@ -299,21 +313,26 @@ void AttendSpanTyped(const KvHead& kv, std::span<const AttentionQuery> queries, 
                              width,
                              begin,
                              std::min(end, begin + kKeyChunk)};
-        // While this chunk is computed, the next one is on its way. Behind the last one there may be no
-        // memory yet, which to look for takes long.
-        const bool isLast = chunk.end == end;
-        Ahead keys(kv.keys(isLast ? index : index + 1), isLast ? 0 : bytes, steps);
-        Ahead values(kv.values(isLast ? index : index + 1), isLast ? 0 : bytes, steps);
-        const auto attend = [&](const auto& seen) HWY_ATTR {
+        // Behind the span's last chunk there may be no memory yet, which to look for takes long.
+        const std::int64_t last = (end - 1) / kKeyChunk;
+        const std::int64_t next = std::min(index + 1, last);
+        const std::int64_t far = std::min(index + 2, last);
+        const std::int64_t ahead = index == last ? 0 : bytes;
+        const auto attend = [&](const auto& seen, auto few) HWY_ATTR {
+            Ahead<decltype(few)::value> keys(kv.keys(next), kv.keys(far), ahead, steps);
+            Ahead<decltype(few)::value> values(kv.values(next), kv.values(far), ahead, steps);
             ForEachTile(queries.size(), [&](auto tile, std::size_t q) HWY_ATTR {
                 AttendChunk<decltype(tile)::value>(seen, &queries[q], packedOf(q), scale, keys,
                                                    values, &partials[q]);
             });
         };
-        if (sizeof(T) < sizeof(float) && queries.size() >= kLeastWidened)
-            attend(Widen(chunk, wide));
-        else
-            attend(chunk);
+        if constexpr (sizeof(T) < sizeof(float)) {
+            if (queries.size() >= kLeastWidened) {
+                attend(Widen(chunk, wide), std::false_type());
+                continue;
+            }
+        }
+        attend(chunk, std::true_type());
     }
 }
 

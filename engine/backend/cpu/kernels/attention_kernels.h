@@ -55,8 +55,8 @@ struct AttentionPartial {
     float* output = nullptr;  // [paddedHeadDim]
 };
 
-// Floats of a chunk's keys and values.
-[[nodiscard]] constexpr std::int64_t chunkFloats(std::int64_t headDim) {
+// Of a chunk's keys and values.
+[[nodiscard]] constexpr std::int64_t chunkElements(std::int64_t headDim) {
     return kKeyChunk * (headDim + paddedHeadDim(headDim));
 }
 
@@ -68,12 +68,12 @@ constexpr std::int64_t kQueryPiece = 64;
 
 // Floats that attendSpan works in: a chunk, widened, and its queries, packed.
 [[nodiscard]] constexpr std::int64_t roomFloats(std::int64_t headDim, std::int64_t queries) {
-    return chunkFloats(headDim) + queries * packedQueryFloats(headDim);
+    return chunkElements(headDim) + queries * packedQueryFloats(headDim);
 }
 
 // Fills partials[i] for queries[i] (one at least) over the keys [begin, end) that it sees; begin is a
 // multiple of kKeySpan and end - begin <= kKeySpan. scale is 1 / sqrt(headDim); `room` holds
-// roomFloats(headDim, queries.size()) and is aligned to vectors, what it held is lost.
+// roomFloats(headDim, queries.size()), what it held is lost.
 void attendSpan(const KvHead& kv, std::span<const AttentionQuery> queries, float scale,
                 std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials,
                 float* room);

@@ -50,7 +50,7 @@ HWY_INLINE Bytes LowHalves(Bytes bytes) {
 
 HWY_INLINE Bytes HighHalves(Bytes bytes) {
 #if HWY_TARGET == HWY_AVX3_DL
-    // One instruction of GFNI for two: each bit of the result is a chosen bit of the byte, the lower four
+    // One instruction of GFNI for two (see simd_target.cpp, which has to be asked first): each bit of the result is a chosen bit of the byte, the lower four
     // being the upper four.
     const auto chosen = hn::Set(hn::Repartition<std::uint64_t, ByteTag>(), 0x1020408000000000U);
     Bytes halves;

@@ -81,7 +81,7 @@ struct LargestLane {
 };
 
 // out[i] = the lanes of vectors[i], i < 8, halves folded onto each other as hn::SumOfLanes folds them, so
-// that both give the same bits.
+// that both give the same bits of a sum.
 #if HWY_TARGET == HWY_AVX2
 template <typename Fold>
 HWY_INLINE void FoldLanesOfEight(F32Tag d, const F32Vector* vectors, float* out) {

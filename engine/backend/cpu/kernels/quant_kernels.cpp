@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/quant_kernels.cpp"
@@ -126,17 +127,15 @@ void MultiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::
 void ResizeActivations(QuantizedActivations& activations, std::int64_t n, std::int64_t columns) {
     activations.blocks = (columns + kBlockColumns - 1) / kBlockColumns;
     activations.together = n == 1 ? 1 : kTileTokens;
-    activations.n = n;
-    const auto blocks =
-        static_cast<std::size_t>(activations.tiles() * activations.together * activations.blocks);
+    const std::int64_t tiles = (n + activations.together - 1) / activations.together;
+    const auto blocks = static_cast<std::size_t>(tiles * activations.together * activations.blocks);
     activations.values.resize(blocks * kBlockColumns);
     activations.scales.resize(blocks);
     activations.scaledSums.resize(blocks);
     activations.starts.resize(blocks);
 }
 
-// Where a block of kTokens tokens that are stored together goes.
-template <int kTokens>
+// Where a block of the tokens from `token` on goes.
 struct BlockPlace {
     BlockPlace(QuantizedActivations& activations, std::int64_t token, std::int64_t block)
         : groups(activations.values.data() + activations.groupPlace(token, block, 0)),
@@ -159,11 +158,26 @@ HWY_INLINE void CopyGroup(const std::int8_t* from, std::int8_t* to) {
     std::memcpy(to, &group, kGroupColumns);
 }
 
+// What values are multiplied by before they are rounded. Blocks below 2^-120 become zeros: the quotient
+// could be too large to be a number.
+HWY_INLINE float InverseScale(float maximum) {
+    return maximum >= 0x1p-120F ? 127.0F / maximum : 0.0F;
+}
+
+// Where one of the values is no number or infinite, so is their sum, and then all that is made of the block.
+HWY_INLINE void PutScale(float maximum, float sum, const BlockPlace& place, int token) {
+    const bool isNumber = std::abs(sum) <= 127.0F * kBlockColumns;
+    const float scale = isNumber ? maximum / 127.0F : std::numeric_limits<float>::quiet_NaN();
+    place.scales[token] = scale;
+    place.scaledSums[token] = scale * sum;
+    place.starts[token] = isNumber ? -128 * static_cast<std::int32_t>(sum) : 0;
+}
+
 // Rounds a block of 32 activations of each token; q = round(x / scale), scale = max |x| / 127. The tokens
-// take each step together, so that their lanes are folded in one and what a step waits for hides
-// behind the others.
-template <int kTokens>
-HWY_INLINE void QuantizeBlocks(const float* const* x, const BlockPlace<kTokens>& place) {
+// take each step together, so that what a step waits for hides behind the others and AVX-512 folds
+// their lanes eight vectors at once. kTogether tokens are stored together.
+template <int kTokens, int kTogether>
+HWY_INLINE void RoundBlocks(const float* const* x, const BlockPlace& place) {
     const F32Tag d;
     const hn::Rebind<std::int32_t, F32Tag> ints;
     const hn::Rebind<std::int8_t, F32Tag> bytes;
@@ -179,39 +193,36 @@ HWY_INLINE void QuantizeBlocks(const float* const* x, const BlockPlace<kTokens>&
     const F32Vector wholeBits = hn::Set(d, kWholeBits);
     HWY_ALIGN std::int8_t values[kTokens][kBlockColumns];
     for (int t = 0; t < kTokens; ++t) {
-        const F32Vector inverse = hn::Set(d, maxima[t] > 0 ? 127.0F / maxima[t] : 0.0F);
+        const F32Vector inverse = hn::Set(d, InverseScale(maxima[t]));
         folded[t] = hn::Zero(d);
         for (std::int64_t k = 0; k < kBlockColumns; k += kLanes) {
             const F32Vector shifted = hn::Add(hn::Mul(hn::LoadU(d, x[t] + k), inverse), wholeBits);
             folded[t] = hn::Add(folded[t], hn::Sub(shifted, wholeBits));
-            hn::Store(hn::DemoteTo(
-                          bytes, hn::Sub(hn::BitCast(ints, shifted), hn::BitCast(ints, wholeBits))),
-                      bytes, values[t] + k);
+            const auto rounded = hn::Sub(hn::BitCast(ints, shifted), hn::BitCast(ints, wholeBits));
+            hn::Store(hn::DemoteTo(bytes, rounded), bytes, values[t] + k);
         }
     }
     FoldLanes<LaneSum, kTokens>(d, folded, sums);
-    for (int t = 0; t < kTokens; ++t) {
-        const float scale = maxima[t] / 127.0F;
-        place.scales[t] = scale;
-        place.scaledSums[t] = scale * sums[t];
-        place.starts[t] = -128 * static_cast<std::int32_t>(sums[t]);
-    }
+    for (int t = 0; t < kTokens; ++t)
+        PutScale(maxima[t], sums[t], place, t);
     std::int8_t* group = place.groups;
-    for (std::int64_t k = 0; k < kBlockColumns; k += kGroupColumns)
-        for (int t = 0; t < kTokens; ++t, group += kGroupColumns)
-            CopyGroup(values[t] + k, group);
+    for (std::int64_t k = 0; k < kBlockColumns; k += kGroupColumns) {
+        for (int t = 0; t < kTokens; ++t)
+            CopyGroup(values[t] + k, group + t * kGroupColumns);
+        group += kTogether * kGroupColumns;
+    }
 }
 
-// The tokens [first, first + kTokens); behind the last one it is taken again.
-template <int kTokens>
-void QuantizeTokens(const float* x, std::int64_t columns, std::int64_t first,
-                    QuantizedActivations& activations) {
+// The tokens [first, first + kTokens), which lie in one tile of those that are stored together.
+template <int kTokens, int kTogether>
+void RoundTogether(const float* x, std::int64_t columns, std::int64_t first,
+                   QuantizedActivations& activations) {
     const float* rows[kTokens];
     for (int t = 0; t < kTokens; ++t)
-        rows[t] = x + std::min(first + t, activations.n - 1) * columns;
+        rows[t] = x + (first + t) * columns;
     const std::int64_t whole = columns / kBlockColumns;
     for (std::int64_t block = 0; block < whole; ++block) {
-        QuantizeBlocks<kTokens>(rows, {activations, first, block});
+        RoundBlocks<kTokens, kTogether>(rows, {activations, first, block});
         for (const float*& row : rows)
             row += kBlockColumns;
     }
@@ -221,15 +232,22 @@ void QuantizeTokens(const float* x, std::int64_t columns, std::int64_t first,
         std::copy_n(rows[t], columns - whole * kBlockColumns, padded[t]);
         rows[t] = padded[t];
     }
-    QuantizeBlocks<kTokens>(rows, {activations, first, whole});
+    RoundBlocks<kTokens, kTogether>(rows, {activations, first, whole});
 }
 
-void QuantizeTile(const float* x, std::int64_t columns, std::int64_t tile,
-                  QuantizedActivations& activations) {
-    if (activations.together == 1)
-        QuantizeTokens<1>(x, columns, tile, activations);
-    else
-        QuantizeTokens<kTileTokens>(x, columns, tile * kTileTokens, activations);
+void RoundTokens(const float* x, std::int64_t columns, std::int64_t begin, std::int64_t end,
+                 QuantizedActivations& activations) {
+    if (activations.together == 1) {
+        for (; begin < end; ++begin)
+            RoundTogether<1, 1>(x, columns, begin, activations);
+        return;
+    }
+    for (; begin < end && begin % kTileTokens != 0; ++begin)
+        RoundTogether<1, kTileTokens>(x, columns, begin, activations);
+    for (; begin + kTileTokens <= end; begin += kTileTokens)
+        RoundTogether<kTileTokens, kTileTokens>(x, columns, begin, activations);
+    for (; begin < end; ++begin)
+        RoundTogether<1, kTileTokens>(x, columns, begin, activations);
 }
 
 }  // namespace qllama::HWY_NAMESPACE
@@ -239,7 +257,7 @@ HWY_AFTER_NAMESPACE();
 namespace qllama {
 HWY_EXPORT(ResizeActivations);
 HWY_EXPORT(MultiplyTiles);
-HWY_EXPORT(QuantizeTile);
+HWY_EXPORT(RoundTokens);
 
 namespace cpu {
 
@@ -247,9 +265,9 @@ void resizeActivations(QuantizedActivations& activations, std::int64_t n, std::i
     HWY_DYNAMIC_DISPATCH(ResizeActivations)(activations, n, columns);
 }
 
-void quantizeTile(const float* x, std::int64_t columns, std::int64_t tile,
-                  QuantizedActivations& activations) {
-    HWY_DYNAMIC_DISPATCH(QuantizeTile)(x, columns, tile, activations);
+void roundTokens(const float* x, std::int64_t columns, std::int64_t begin, std::int64_t end,
+                 QuantizedActivations& activations) {
+    HWY_DYNAMIC_DISPATCH(RoundTokens)(x, columns, begin, end, activations);
 }
 
 void multiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,

@@ -16,15 +16,12 @@ namespace qllama::cpu {
 // n rows of `columns` activations, one for each token: value = scale * q. Columns are padded with zeros to
 // whole blocks; tokens are stored `together`, so many as a kernel takes at a time.
 struct QuantizedActivations {
-    std::int64_t blocks = 0;  // a row
-    std::int64_t n = 0;
+    std::int64_t blocks = 0;           // a row
     std::int64_t together = 1;         // tokens
     std::vector<std::int8_t> values;   // q: [n / together][block][group of 4 columns][together][4]
     std::vector<float> scales;         // [n / together][block][together], as those below
     std::vector<float> scaledSums;     // scale times the sum of the block's q
     std::vector<std::int32_t> starts;  // -128 times that sum, what raised weights take off
-
-    [[nodiscard]] std::int64_t tiles() const { return (n + together - 1) / together; }
 
     // Where a block's scale and sums lie, and where the four values of a group of its columns.
     [[nodiscard]] std::int64_t place(std::int64_t token, std::int64_t block) const {
@@ -38,12 +35,13 @@ struct QuantizedActivations {
     }
 };
 
-// Makes room for n rows, to be filled by quantizeTile for each tile of tokens that are stored together
-// (which may run on several threads).
+// Makes room for n rows, to be filled by roundTokens (which may run on several threads).
 void resizeActivations(QuantizedActivations& activations, std::int64_t n, std::int64_t columns);
-// x [n, columns]
-void quantizeTile(const float* x, std::int64_t columns, std::int64_t tile,
-                  QuantizedActivations& activations);
+
+// Rounds the tokens [begin, end) of x [n, columns]; whole tiles of those that are stored together fastest.
+// Where a value is no number or infinite, so are all products with its block.
+void roundTokens(const float* x, std::int64_t columns, std::int64_t begin, std::int64_t end,
+                 QuantizedActivations& activations);
 
 // out[token * outStride + row] (= or +=) w[row, :] . x[token, :] for the rows of tiles
 // [beginTile, endTile) and all tokens [0, n).
