@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -293,12 +294,33 @@ void QuantizeTileQ8(const float* panel, std::int64_t stride, std::int64_t column
     }
 }
 
+// Whether all values are numbers and finite: only those times 0 are 0.
+bool AreFinite(const float* values, std::int64_t columns) {
+    const hn::CappedTag<float, kBlockColumns> d;
+    auto sum = hn::Zero(d);
+    for (std::int64_t k = 0; k < columns; k += static_cast<std::int64_t>(hn::Lanes(d)))
+        sum = hn::MulAdd(hn::LoadU(d, values + k), hn::Zero(d), sum);
+    return hn::GetLane(hn::SumOfLanes(d, sum)) == 0;
+}
+
+// A row that no steps can stand for gets a scale that is no number, so that neither is what is made of it.
+void SpoilRow(QuantFormat format, std::int64_t row, std::byte* tile, float* rowFactors) {
+    constexpr float kNoNumber = std::numeric_limits<float>::quiet_NaN();
+    const std::uint16_t half = floatToHalf(kNoNumber);
+    if (format == QuantFormat::Q8)
+        std::memcpy(tile + row * 2, &half, sizeof half);
+    else
+        rowFactors[row * 2] = kNoNumber;
+}
+
 void QuantizeTile(QuantFormat format, const float* panel, std::int64_t stride, std::int64_t columns,
                   std::byte* tile, float* rowFactors) {
     if (format == QuantFormat::Q8)
         QuantizeTileQ8(panel, stride, columns, tile);
     else
         QuantizeTileQ4(panel, stride, columns, tile, rowFactors);
+    for (std::int64_t row = 0; row < kTileRows; ++row)
+        if (!AreFinite(panel + row * stride, columns)) SpoilRow(format, row, tile, rowFactors);
 }
 
 }  // namespace qllama::HWY_NAMESPACE
