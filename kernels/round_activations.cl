@@ -1,5 +1,6 @@
 // Rounds activations to 8 bits in blocks of 32 columns, for products with quantised weights:
-// q = round(x / scale), scale = max |x| / 127 of the block, as the CPU engine does.
+// q = round(x / scale), scale = max |x| / 127 of the block, as the CPU engine does. Where one of the x is
+// no number or infinite the scale is no number, and so is every product with the block.
 //
 //   x   [n, columns]
 //   out [n, blocks] of BLOCK_INTS; blocks = ceil(columns / 32), count = n * blocks. The q of a block
@@ -47,7 +48,8 @@ __kernel void round_activations(__global const float* x, int columns, int blocks
     const short16 q1 = convert_short16(rint(high * inverse));
     vstore4(as_int4(convert_char16(q0)), 0, out);
     vstore4(as_int4(convert_char16(q1)), 1, out);
-    const float scale = largest / 127.0f;
+    // fmax passes over what is no number.
+    const float scale = all(isfinite(low)) && all(isfinite(high)) ? largest / 127.0f : NAN;
     out[BLOCK_INTS - 2] = as_int(scale);
     out[BLOCK_INTS - 1] = as_int(scale * (float)sum_of(q0 + q1));
 }

@@ -19,6 +19,8 @@ private slots:
     void matmulAgreesWithPlainLoop();
     void quantisedMatmulAgreesWithPlainLoop_data();
     void quantisedMatmulAgreesWithPlainLoop();
+    void activationsThatAreNoNumbersMakeNone_data();
+    void activationsThatAreNoNumbersMakeNone();
     void severalMatricesInOneCall();
     void matrixLargerThanAnAllocation();
     void attentionAgreesWithPlainLoop_data();
@@ -149,6 +151,44 @@ void TestOpenClKernels::quantisedMatmulAgreesWithPlainLoop() {
         kUnit * static_cast<float>(blocks + 8) * 3 * 0.7F * static_cast<float>(columns);
     const float apart = largestDifference(got, multiply(*cpu, weights, x, before, n, form));
     QVERIFY2(apart <= narrow, qPrintable(QString("%1 > %2").arg(apart).arg(narrow)));
+}
+
+void TestOpenClKernels::activationsThatAreNoNumbersMakeNone_data() {
+    QTest::addColumn<int>("target");
+    QTest::addColumn<int>("precision");
+    QTest::addColumn<int>("n");
+    forEachTarget([&](int target, const char* name) {
+        for (const Precision precision : {Precision::Source, Precision::Q8, Precision::Q4})
+            for (const int n : {1, 5, 130})
+                QTest::addRow("%s %s n=%d", name, std::string(keyOf(precision)).c_str(), n)
+                    << target << static_cast<int>(precision) << n;
+    });
+}
+
+// One value of one token, in the first, a whole and the last block: its results and no other token's.
+void TestOpenClKernels::activationsThatAreNoNumbersMakeNone() {
+    constexpr std::int64_t kRows = 33;
+    constexpr std::int64_t kColumns = 70;
+    QFETCH(int, target);
+    QFETCH(int, precision);
+    QFETCH(int, n);
+    const auto backend = open(m_targets[static_cast<std::size_t>(target)]);
+    QVERIFY(backend);
+    const auto weights =
+        tensorOf("w", {kRows, kColumns}, DType::F16, randomValues(kRows * kColumns, 11, 1.0F));
+    const std::vector<float> before(static_cast<std::size_t>(n * kRows), 1.0F);
+    const std::int64_t odd = n / 2;
+    for (const std::int64_t column : {0, 40, 69})
+        for (const float value :
+             {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+              -std::numeric_limits<float>::infinity()}) {
+            auto x = randomValues(n * kColumns, 12, 1.0F);
+            x[static_cast<std::size_t>(odd * kColumns + column)] = value;
+            const auto got =
+                multiply(*backend, weights, x, before, n, static_cast<Precision>(precision));
+            for (std::int64_t i = 0; i < n * kRows; ++i)
+                QCOMPARE(std::isfinite(got[static_cast<std::size_t>(i)]), i / kRows != odd);
+        }
 }
 
 void TestOpenClKernels::severalMatricesInOneCall() {

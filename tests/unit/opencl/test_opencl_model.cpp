@@ -4,6 +4,7 @@
 #include <map>
 
 #include "engine/backend/reference/reference_backend.h"
+#include "tests/support/broken_model.h"
 #include "tests/unit/opencl/whole_models.h"
 
 using namespace qllama;
@@ -132,6 +133,8 @@ private slots:
     void quantisedAgrees();
     void demoModelWritesTheSameText_data();
     void demoModelWritesTheSameText();
+    void valuesThatAreNoNumbersReachTheLogits_data();
+    void valuesThatAreNoNumbersReachTheLogits();
     void keptWeightsAreUsed_data();
     void keptWeightsAreUsed();
     void compilingIsToldWhereItHappens();
@@ -272,6 +275,40 @@ void TestOpenClModel::demoModelWritesTheSameText() {
              fromCpu.text().constData());
     QVERIFY2(!quantised || fromPlain.mostlyWithin(kAgrees, kRoundedDemo),
              fromPlain.text().constData());
+}
+
+void TestOpenClModel::valuesThatAreNoNumbersReachTheLogits_data() {
+    QTest::addColumn<QString>("tensor");
+    QTest::addColumn<int>("bits");
+    QTest::addColumn<QString>("precision");
+    constexpr std::pair<const char*, int> kWeights[] = {
+        {"layers.0.attention_norm.weight", kHalfNaN},
+        {"layers.0.attention_norm.weight", kHalfInfinity},
+        {"layers.1.feed_forward.w2.weight", kHalfInfinity},
+        {"output.weight", kHalfNaN}};
+    for (const auto& [tensor, bits] : kWeights)
+        for (const char* precision : {"f16", "q8", "q4"})
+            QTest::addRow("%s %x %s", tensor, bits, precision) << tensor << bits << precision;
+}
+
+// So that the run ends with a sentence, where text would be made of what is left.
+void TestOpenClModel::valuesThatAreNoNumbersReachTheLogits() {
+    QFETCH(QString, tensor);
+    QFETCH(int, bits);
+    QFETCH(QString, precision);
+    const QTemporaryDir folder;
+    QVERIFY(copyDemoModel(folder.path()));
+    QVERIFY(
+        replaceWeight(folder.path(), tensor.toStdString(), 7, static_cast<std::uint16_t>(bits)));
+    LoadRequest request = demoRequest("opencl:0");
+    request.location.model = folder.path().toStdString();
+    request.precision = precisionFromKey(precision.toStdString()).value();
+    const auto model = loadModel(request, {}, {});
+    QVERIFY2(model.ok(), model.ok() ? "" : model.error().text().c_str());
+    for (const auto& prompt : demoPrompts()) {
+        const Run got = runOf(*model.value()->transformer, prompt, 0);
+        QVERIFY(!std::ranges::all_of(got.logits, [](float value) { return std::isfinite(value); }));
+    }
 }
 
 void TestOpenClModel::keptWeightsAreUsed_data() {
