@@ -5,7 +5,7 @@
 //   x      [n, columns]
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
-// bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
+// bits the factors of all rows, an f32 each, follow the tiles. BITS: 8 or 4.
 // Work: one item an element, global size (columns, n); no local memory, any work-group size.
 
 #ifndef BITS
@@ -36,9 +36,8 @@ float weight_at(__global const uchar* w, int rows, int columns, int row, int col
     const int pair = block[32 + k / 4 * 64 + lane * 4 + k % 4];
     const int q = column % BLOCK_COLUMNS < BLOCK_COLUMNS / 2 ? pair & 15 : pair >> 4;
     const int tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-    __global const float* factors = (__global const float*)(w + tiles * tileBytes) + row * 2;
-    return factors[0] * (float)block[lane] * (float)q +
-           factors[1] * (float)as_char(block[TILE_ROWS + lane]);
+    __global const float* factors = (__global const float*)(w + tiles * tileBytes);
+    return factors[row] * (float)(block[lane] * (q - 8) + 8 * as_char(block[TILE_ROWS + lane]));
 #endif
 }
 

@@ -5,10 +5,10 @@
 //   y [n, stride], written at columns first .. first + rows - 1
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
-// bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
-// The products of a block are summed exactly in integers, then scaled and added up in f32 block by
-// block, in order: the CPU engine's arithmetic, and the same, bit for bit, for any TOKENS and for any
-// place of a position among the others.
+// bits the factors of all rows, an f32 each, follow the tiles. BITS: 8 or 4.
+// The products of a block are summed exactly, then scaled and added up in f32 block by block, in order: the
+// CPU engine's arithmetic, but that it takes two blocks at a time; and the same, bit for bit, for any TOKENS
+// and for any place of a position among the others.
 // Work: one work-group of one item a tile, global size ceil(rows / 16). The weights of a block are
 // loaded once for TOKENS positions, whose sums of 16 rows stay in registers.
 // Moves rows * columns weights once and x once a tile (from cache); 2 n integer operations a weight.
@@ -42,9 +42,8 @@ ALWAYS_INLINE void multiply(int tokens, __global const uchar* tile, __global con
                             int rows, int add) {
     const size_t pitch = (size_t)blocks * BLOCK_INTS;
     float16 totals[TOKENS];
-    float16 offsets[TOKENS];
     for (int t = 0; t < tokens; ++t)
-        totals[t] = offsets[t] = (float16)(0.0f);
+        totals[t] = (float16)(0.0f);
     for (int b = 0; b < blocks; ++b) {
         __global const uchar* block = tile + (size_t)b * BLOCK_BYTES;
         __global const int* activations = x + b * BLOCK_INTS;
@@ -54,24 +53,25 @@ ALWAYS_INLINE void multiply(int tokens, __global const uchar* tile, __global con
         const float16 scales = vload_half16(0, (__global const half*)block);
 #else
         const float16 scales = convert_float16(vload16(0, block));
-        const float16 minima = convert_float16(vload16(1, (__global const char*)block));
+        const float16 least = least_steps(block);
 #endif
 #pragma unroll
         for (int t = 0; t < tokens; ++t) {
             const float scale =
                 as_float(activations[t * pitch + BLOCK_INTS - 2]) * (1.0f / SUMS_FACTOR);
-            totals[t] = FMA(scales * scale, convert_float16(sums[t]), totals[t]);
-#if BITS == 4
-            const float scaledSum = as_float(activations[t * pitch + BLOCK_INTS - 1]);
-            offsets[t] = FMA(minima, (float16)(scaledSum), offsets[t]);
+            const float16 products = convert_float16(sums[t]);
+#if BITS == 8
+            totals[t] = FMA(scales * scale, products, totals[t]);
+#else
+            const float sum = as_float(activations[t * pitch + BLOCK_INTS - 1]);
+            totals[t] = FMA((float16)(scale), FMA(least, (float16)(sum), scales * products),
+                            totals[t]);
 #endif
         }
     }
 #if BITS == 4
-    const float16 rowScales = (float16)(vload16(0, factors).even, vload16(1, factors).even);
-    const float16 rowMinima = (float16)(vload16(0, factors).odd, vload16(1, factors).odd);
     for (int t = 0; t < tokens; ++t)
-        totals[t] = FMA(rowScales, totals[t], rowMinima * offsets[t]);
+        totals[t] *= vload16(0, factors);
 #endif
     for (int t = 0; t < tokens; ++t)
         put(totals[t], y + t * stride, rows, add);
@@ -85,7 +85,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matmul(
     const int count = min(TILE_ROWS, rows - row);
     const int tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
     const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
-    __global const float* factors = (__global const float*)(w + tiles * tileBytes) + row * 2;
+    __global const float* factors = (__global const float*)(w + tiles * tileBytes) + row;
     w += get_group_id(0) * tileBytes;
     y += first + row;
     int t = 0;

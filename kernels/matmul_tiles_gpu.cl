@@ -5,7 +5,7 @@
 //   y [n, stride], written at columns first .. first + rows - 1
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
-// bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
+// bits the factors of all rows, an f32 each, follow the tiles. BITS: 8 or 4.
 // The products of a block are summed exactly: as integers, four products at a time, where the device has
 // an instruction for that, else as f32 that hold integers (below 2^24), which every device multiplies
 // fast. The sums are then scaled and added up in f32.
@@ -87,7 +87,7 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
     __local float4 rowScales[ROW_TILE / 4];              // of the block, as those below
     __local float4 scales[TOKEN_TILE / 4];
 #if BITS == 4
-    __local float4 rowMinima[ROW_TILE / 4];
+    __local float4 rowLeast[ROW_TILE / 4];  // rowScales times -8, and the middle
     __local float4 scaledSums[TOKEN_TILE / 4];
 #endif
     const int a = (int)get_local_id(0);
@@ -106,16 +106,16 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
             totals[j][i] = (float4)(0.0f);
     int4 nextWeights[ROW_LOADS];
     int2 nextActivations[TOKEN_LOADS];
-    float2 nextFactors[LINE_LOADS];  // of a position: scale and scaled sum
+    float2 nextFactors[LINE_LOADS];  // of a position: scale and sum
 #if BITS == 8
     ushort nextScale[LINE_LOADS];  // of a row, as it lies in memory: not converted on its way
 #else
     uchar nextScale[LINE_LOADS];
-    char nextMinimum[LINE_LOADS];
-    float2 rowFactors[LINE_LOADS];
+    char nextMiddle[LINE_LOADS];
+    float rowFactors[LINE_LOADS];
 #pragma unroll
     for (int l = 0; l < LINE_LOADS; ++l)
-        rowFactors[l] = ((__global const float2*)(w + (lastRow + 1) / TILE_ROWS * tileBytes))[min(
+        rowFactors[l] = ((__global const float*)(w + (lastRow + 1) / TILE_ROWS * tileBytes))[min(
             row0 + item + l * ITEMS, lastRow)];
 #endif
     for (int block = 0; block <= blocks; ++block) {
@@ -152,10 +152,12 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
                 if (line < ROW_TILE)
                     ((__local float*)rowScales)[line] = vload_half(0, (const half*)&nextScale[l]);
 #else
-                if (line < TOKEN_TILE) ((__local float*)scaledSums)[line] = nextFactors[l].y;
+                if (line < TOKEN_TILE)
+                    ((__local float*)scaledSums)[line] = nextFactors[l].x * nextFactors[l].y;
                 if (line < ROW_TILE) {
-                    ((__local float*)rowScales)[line] = rowFactors[l].x * (float)nextScale[l];
-                    ((__local float*)rowMinima)[line] = rowFactors[l].y * (float)nextMinimum[l];
+                    ((__local float*)rowScales)[line] = rowFactors[l] * (float)nextScale[l];
+                    ((__local float*)rowLeast)[line] =
+                        rowFactors[l] * (float)(8 * (nextMiddle[l] - nextScale[l]));
                 }
 #endif
             }
@@ -193,7 +195,7 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
                 nextScale[l] = ((__global const ushort*)mine)[lane];
 #else
                 nextScale[l] = mine[lane];
-                nextMinimum[l] = as_char(mine[TILE_ROWS + lane]);
+                nextMiddle[l] = as_char(mine[TILE_ROWS + lane]);
 #endif
             }
         }
@@ -236,7 +238,7 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
                 totals[j][i] =
                     mad(rowScales[i * SIDE + a] * scale, FLOATS(sums[j][i]), totals[j][i]);
 #if BITS == 4
-                totals[j][i] = mad(rowMinima[i * SIDE + a], (float4)(scaledSum), totals[j][i]);
+                totals[j][i] = mad(rowLeast[i * SIDE + a], (float4)(scaledSum), totals[j][i]);
 #endif
             }
         }

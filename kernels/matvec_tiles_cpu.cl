@@ -5,9 +5,9 @@
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
-// bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
-// The products of a block are summed exactly in integers, then scaled and added up in f32 block by
-// block, in order: the CPU engine's arithmetic.
+// bits the factors of all rows, an f32 each, follow the tiles. BITS: 8 or 4.
+// The products of a block are summed exactly, then scaled and added up in f32 block by block, in order: the
+// CPU engine's arithmetic, but that it takes two blocks at a time.
 // Work: matvec_steps_cpu.clh, with steps of a tile of each of ROWS bands, a block of each in turn. The 16
 // rows of a tile are the lanes of the sums, and no sum crosses lanes.
 // Moves every block once; 2 integer operations a weight.
@@ -33,39 +33,27 @@ ALWAYS_INLINE void fetch_ahead(__global const uchar* block) {
 #endif
 }
 
-// What the blocks of a tile come to so far; with 4 bits the minima's part apart.
-typedef struct {
-    float16 totals;
-#if BITS == 4
-    float16 offsets;
-#endif
-} TileSums;
-
-ALWAYS_INLINE void add_block(TileSums* sums, __global const uchar* block, __global const int* x) {
+// Adds a block to what the blocks of a tile come to so far.
+ALWAYS_INLINE void add_block(float16* totals, __global const uchar* block, __global const int* x) {
     fetch_ahead(block);
     int16 integers[1];
     block_sums(1, block, x, 0, integers);
     const float16 products = convert_float16(integers[0]);
     const float scale = as_float(x[BLOCK_INTS - 2]) * (1.0f / SUMS_FACTOR);
 #if BITS == 8
-    sums->totals =
-        FMA(vload_half16(0, (__global const half*)block) * scale, products, sums->totals);
+    *totals = FMA(vload_half16(0, (__global const half*)block) * scale, products, *totals);
 #else
-    const float scaledSum = as_float(x[BLOCK_INTS - 1]);
-    sums->totals = FMA(convert_float16(vload16(0, block)) * scale, products, sums->totals);
-    sums->offsets = FMA(convert_float16(vload16(1, (__global const char*)block)),
-                        (float16)(scaledSum), sums->offsets);
+    const float16 steps = FMA(least_steps(block), (float16)(as_float(x[BLOCK_INTS - 1])),
+                              convert_float16(vload16(0, block)) * products);
+    *totals = FMA((float16)(scale), steps, *totals);
 #endif
 }
 
 // The 16 rows of a tile, whose factors (q4) are given, into `rows` of them at y.
-ALWAYS_INLINE void put_tile(const TileSums* sums, __global const float* factors, int rows,
+ALWAYS_INLINE void put_tile(float16 totals, __global const float* factors, int rows,
                             __global float* y, int add) {
-    float16 totals = sums->totals;
 #if BITS == 4
-    const float16 minima =
-        (float16)(vload16(0, factors).odd, vload16(1, factors).odd) * sums->offsets;
-    totals = FMA((float16)(vload16(0, factors).even, vload16(1, factors).even), totals, minima);
+    totals *= vload16(0, factors);
 #endif
     float values[TILE_ROWS];
     vstore16(totals, 0, values);
@@ -84,16 +72,19 @@ ALWAYS_INLINE void far_tiles(int count, __global const uchar* w, __global const 
     const size_t tileBytes = (size_t)blocks * BLOCK_BYTES;
     __global const uchar* start = w + tile * tileBytes;
     const size_t stride = step * tileBytes;
-    TileSums sums[ROWS] = {0};
+    float16 totals[ROWS];
+#pragma unroll
+    for (int t = 0; t < count; ++t)
+        totals[t] = (float16)(0.0f);
     for (int b = 0; b < blocks; ++b)
 #pragma unroll
         for (int t = 0; t < count; ++t)
-            add_block(&sums[t], start + t * stride + (size_t)b * BLOCK_BYTES, x + b * BLOCK_INTS);
+            add_block(&totals[t], start + t * stride + (size_t)b * BLOCK_BYTES, x + b * BLOCK_INTS);
     __global const float* factors = (__global const float*)(w + tiles_in(rows) * tileBytes);
 #pragma unroll
     for (int t = 0; t < count; ++t) {
         const int row = (tile + t * step) * TILE_ROWS;
-        put_tile(&sums[t], factors + row * 2, rows - row, y + row, add);
+        put_tile(totals[t], factors + row, rows - row, y + row, add);
     }
 }
 

@@ -5,7 +5,7 @@
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
 // Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
-// bits the factors of all rows, pairs of f32, follow the tiles. BITS: 8 or 4.
+// bits the factors of all rows, an f32 each, follow the tiles. BITS: 8 or 4.
 // The products of a block are summed exactly in integers, then scaled and added up in f32.
 // Work: the blocks of a tile are dealt out to PARTS parts (a power of two). An item takes four rows of
 // EACH parts (that many blocks are under way together), so that four items read a block, 64 neighbouring
@@ -68,20 +68,13 @@ int4 block_sums(const int4* words, __global const int* x) {
     return sums;
 }
 
-// The sums of this item's parts of four rows, whose factors (q4) are given.
-float4 parts_of_rows(__global const uchar* tile, __global const float4* factors,
-                     __global const int* x, int blocks, int quad, int part) {
+// The sums of this item's parts of four rows, with q4 in steps of their factors.
+float4 parts_of_rows(__global const uchar* tile, __global const int* x, int blocks, int quad,
+                     int part) {
     float4 totals[EACH];
-#if BITS == 4
-    float4 offsets[EACH];
-#endif
 #pragma unroll
-    for (int e = 0; e < EACH; ++e) {
+    for (int e = 0; e < EACH; ++e)
         totals[e] = (float4)(0.0f);
-#if BITS == 4
-        offsets[e] = (float4)(0.0f);
-#endif
-    }
     for (int b = part; b < blocks; b += PARTS) {
         int4 words[EACH][GROUPS];
 #pragma unroll
@@ -100,26 +93,20 @@ float4 parts_of_rows(__global const uchar* tile, __global const float4* factors,
             __global const uchar* block = tile + (size_t)mine * BLOCK_BYTES;
             __global const int* activations = x + mine * BLOCK_INTS;
             const float4 sums = convert_float4(block_sums(words[e], activations));
-            const float2 scales = *(__global const float2*)(activations + BLOCK_INTS - 2);
+            const float2 scaleAndSum = *(__global const float2*)(activations + BLOCK_INTS - 2);
 #if BITS == 8
             const float4 rowScales = vloada_half4(quad, (__global const half*)block);
-            totals[e] = mad(rowScales * scales.x, sums, totals[e]);
+            totals[e] = mad(rowScales * scaleAndSum.x, sums, totals[e]);
 #else
+            // Whole steps of the row's factor, below 2^24: exact.
             const float4 rowScales = convert_float4(((__global const uchar4*)block)[quad]);
-            const float4 minima = convert_float4(((__global const char4*)(block + TILE_ROWS))[quad]);
-            totals[e] = mad(rowScales * scales.x, sums, totals[e]);
-            offsets[e] = mad(minima, (float4)(scales.y), offsets[e]);
+            const float4 middles = convert_float4(((__global const char4*)(block + TILE_ROWS))[quad]);
+            const float4 steps = mad((middles - rowScales) * 8.0f, (float4)(scaleAndSum.y),
+                                     rowScales * sums);
+            totals[e] = mad((float4)(scaleAndSum.x), steps, totals[e]);
 #endif
         }
     }
-#if BITS == 4
-    const float4 two = factors[2 * quad];  // scale and minimum of a row, then of the next
-    const float4 others = factors[2 * quad + 1];
-#pragma unroll
-    for (int e = 0; e < EACH; ++e)
-        totals[e] = mad(totals[e], (float4)(two.xz, others.xz),
-                        offsets[e] * (float4)(two.yw, others.yw));
-#endif
 #pragma unroll
     for (int count = EACH / 2; count > 0; count /= 2)
 #pragma unroll
@@ -162,10 +149,7 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void matvec(
         }
     }
     const bool isThere = tile < tiles_in(rows);
-    __global const float4* factors =
-        (__global const float4*)(w + tiles_in(rows) * tileBytes) + tile * (TILE_ROWS / 2);
-    sums[item] = isThere ? parts_of_rows(w + tile * tileBytes, factors, x, blocks, quad,
-                                         inTeam / QUADS)
+    sums[item] = isThere ? parts_of_rows(w + tile * tileBytes, x, blocks, quad, inTeam / QUADS)
                          : (float4)(0.0f);
     for (int count = TEAM / 2; count >= QUADS; count /= 2) {
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -175,6 +159,9 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void matvec(
     if (inTeam >= TILE_ROWS || !isThere) return;
     const int row = tile * TILE_ROWS + inTeam;
     if (row >= rows) return;
-    const float sum = ((__local const float*)(sums + item - inTeam))[inTeam];
+    float sum = ((__local const float*)(sums + item - inTeam))[inTeam];
+#if BITS == 4
+    sum *= ((__global const float*)(w + tiles_in(rows) * tileBytes))[row];
+#endif
     y[row] = add ? y[row] + sum : sum;
 }

@@ -7,11 +7,14 @@
 //
 //   q8, 544 bytes:  16 f16 scales, then 8 groups of 16 x 4 signed bytes
 //                   w = scale * q, q in -127 .. 127                                   8.5 bits/weight
-//   q4, 288 bytes:  16 unsigned bytes of scale, 16 signed bytes of minimum, then 4 groups of 16 x 4
+//   q4, 288 bytes:  16 unsigned bytes of scale, 16 signed bytes of middle, then 4 groups of 16 x 4
 //                   bytes: the low half is column 4g + c, the high half column 16 + 4g + c
-//                   w = rowScale * scale * q + rowMinimum * minimum, q in 0 .. 15     4.5 bits/weight
+//                   w = rowFactor * (scale * (q - 8) + 8 * middle), q in 0 .. 15      4.5 bits/weight
 //
-// q4's row factors are two f32 a row. Missing rows and columns of the last tile and block are zero.
+// q4's row factors are an f32 a row: what it multiplies are integers, and products with 8-bit activations
+// of one scale are summed exactly. Missing rows and columns of the last tile and block are zero.
+//
+// Activations are rounded to 8 bits before they meet these weights, two blocks of them with one scale.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +27,15 @@ enum class QuantFormat : std::uint8_t { Q8, Q4 };
 
 // To be raised when the bytes of a format come to mean something else: kept weights are then made
 // again.
-constexpr std::uint64_t kQuantLayoutVersion = 1;
+constexpr std::uint64_t kQuantLayoutVersion = 2;
 
 constexpr std::int64_t kTileRows = 16;
 constexpr std::int64_t kBlockColumns = 32;
 constexpr std::int64_t kGroupColumns = 4;
 constexpr std::int64_t kGroupBytes = kTileRows * kGroupColumns;
+constexpr std::int64_t kRoundedColumns = 2 * kBlockColumns;  // of activations with one scale
+constexpr int kMiddleStep =
+    8;  // q4: the q of the middle, and the steps of scale in one of the middle's
 
 struct QuantFormatInfo {
     QuantFormat format;

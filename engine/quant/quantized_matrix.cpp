@@ -19,15 +19,13 @@ float dequantizeQ8(const std::byte* block, std::int64_t lane, std::int64_t colum
     return halfToFloat(scale) * static_cast<float>(value);
 }
 
-float dequantizeQ4(const std::byte* block, std::int64_t lane, std::int64_t column,
-                   const float* factors) {
+float dequantizeQ4(const std::byte* block, std::int64_t lane, std::int64_t column, float factor) {
     const auto scale = std::to_integer<int>(block[lane]);
-    const auto minimum = static_cast<std::int8_t>(block[kTileRows + lane]);
+    const int middle = static_cast<std::int8_t>(block[kTileRows + lane]);
     const std::byte pair = block[kTileRows * 2 + groupOffset(lane, column % (kBlockColumns / 2))];
     const int value =
         std::to_integer<int>(column < kBlockColumns / 2 ? pair & std::byte{15} : pair >> 4);
-    return factors[0] * static_cast<float>(scale) * static_cast<float>(value) +
-           factors[1] * static_cast<float>(minimum);
+    return factor * static_cast<float>(scale * (value - kMiddleStep) + kMiddleStep * middle);
 }
 
 }  // namespace
@@ -41,7 +39,7 @@ void QuantizedMatrix::dequantizeRow(std::int64_t row, std::span<float> out) cons
         const std::int64_t inBlock = column % kBlockColumns;
         out[static_cast<std::size_t>(column)] =
             format == QuantFormat::Q8 ? dequantizeQ8(block, lane, inBlock)
-                                      : dequantizeQ4(block, lane, inBlock, rowFactors + row * 2);
+                                      : dequantizeQ4(block, lane, inBlock, rowFactors[row]);
     }
 }
 

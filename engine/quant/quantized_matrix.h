@@ -16,7 +16,7 @@ struct QuantizedMatrix {
     std::int64_t rows = 0;
     std::int64_t columns = 0;
     const std::byte* tiles = nullptr;   // [tileCount][blocksPerRow] blocks
-    const float* rowFactors = nullptr;  // q4: [tileCount * 16][2], scale and minimum; else null
+    const float* rowFactors = nullptr;  // q4: [tileCount * 16]; else null
     std::shared_ptr<const void> owner;
 
     [[nodiscard]] std::int64_t tileCount() const { return (rows + kTileRows - 1) / kTileRows; }
@@ -28,7 +28,7 @@ struct QuantizedMatrix {
     }
     [[nodiscard]] std::int64_t tilesBytes() const { return tileCount() * tileBytes(); }
     [[nodiscard]] std::int64_t rowFactorsBytes() const {
-        return infoOf(format).hasRowFactors ? tileCount() * kTileRows * 8 : 0;
+        return infoOf(format).hasRowFactors ? tileCount() * kTileRows * 4 : 0;
     }
     [[nodiscard]] std::int64_t sizeBytes() const { return tilesBytes() + rowFactorsBytes(); }
 

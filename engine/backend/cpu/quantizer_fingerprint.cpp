@@ -26,7 +26,7 @@ std::uint64_t quantizerFingerprint(QuantFormat format) {
     form.rows = kTileRows;
     form.columns = kColumns;
     std::vector<std::byte> tile(static_cast<std::size_t>(form.tileBytes()));
-    std::vector<float> rowFactors(static_cast<std::size_t>(kTileRows * 2));
+    std::vector<float> rowFactors(static_cast<std::size_t>(kTileRows));
     quantizeTile(format, panel.data(), kColumns, kColumns, tile.data(),
                  infoOf(format).hasRowFactors ? rowFactors.data() : nullptr);
     return contentChecksum(tile, contentChecksum(std::as_bytes(std::span(rowFactors))));

@@ -126,7 +126,7 @@ Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat 
             readPanel(tensor, tile, stride, panel);
             quantizeTile(format, panel.data(), stride, matrix.columns,
                          memory->data() + tile * matrix.tileBytes(),
-                         hasFactors ? rowFactors + tile * kTileRows * 2 : nullptr);
+                         hasFactors ? rowFactors + tile * kTileRows : nullptr);
         };
     }));
     matrix.tiles = memory->data();

@@ -69,9 +69,9 @@ float rounded(float value, Precision precision) {
 // x [columns] after rounding.
 std::vector<double> roundedActivations(const float* x, std::int64_t columns) {
     std::vector<double> result;
-    for (std::int64_t first = 0; first < columns; first += kBlockColumns) {
+    for (std::int64_t first = 0; first < columns; first += kRoundedColumns) {
         const std::span<const float> block(
-            x + first, static_cast<std::size_t>(std::min(kBlockColumns, columns - first)));
+            x + first, static_cast<std::size_t>(std::min(kRoundedColumns, columns - first)));
         float largest = 0;
         for (const float value : block)
             largest = std::max(largest, std::abs(value));

@@ -9,7 +9,7 @@
 namespace qllama {
 
 struct ReferenceOptions {
-    // Before products with quantised weights, as the engines do: to 8 bits in blocks of 32 columns,
+    // Before products with quantised weights, as the engines do: to 8 bits in blocks of 64 columns,
     // with the engines' own f32 arithmetic, because any other would round some the other way.
     bool roundsActivations = false;
 };

@@ -26,7 +26,24 @@ std::int32_t weightOf(const QuantizedMatrix& weights, const std::byte* groups, s
     const std::byte bits =
         groups[stored / kGroupColumns * kGroupBytes + row * kGroupColumns + stored % kGroupColumns];
     if (weights.format == QuantFormat::Q8) return static_cast<std::int8_t>(bits);
-    return std::to_integer<std::int32_t>(isHigh ? bits >> 4 : bits & std::byte{15});
+    return std::to_integer<std::int32_t>(isHigh ? bits >> 4 : bits & std::byte{15}) - kMiddleStep;
+}
+
+// The exact sum of a block; q4's weights are whole steps of the row's factor.
+std::int32_t blockSumOf(const QuantizedMatrix& weights, const std::byte* block, std::int64_t row,
+                        const cpu::QuantizedActivations& activations, std::int64_t token,
+                        std::int64_t index) {
+    std::int32_t sum = 0;
+    for (std::int64_t k = 0; k < kBlockColumns; ++k) {
+        std::int32_t weight = weightOf(weights, block + kTileRows * 2, row, k);
+        if (weights.format == QuantFormat::Q4)
+            weight = std::to_integer<int>(block[row]) * weight +
+                     8 * static_cast<std::int8_t>(block[kTileRows + row]);
+        sum += weight *
+               activations.values[static_cast<std::size_t>(
+                   activations.groupPlace(token, index, k / kGroupColumns) + k % kGroupColumns)];
+    }
+    return sum;
 }
 
 float productOf(const QuantizedMatrix& weights, std::int64_t row,
@@ -34,33 +51,29 @@ float productOf(const QuantizedMatrix& weights, std::int64_t row,
     const std::byte* tile = weights.tiles + row / kTileRows * weights.tileBytes();
     const std::int64_t inTile = row % kTileRows;
     float sum = 0;
-    float minimumSum = 0;
+    float pair = 0;
+    std::int32_t wholePair = 0;
     for (std::int64_t b = 0; b < activations.blocks; ++b) {
         const std::byte* block = tile + b * infoOf(weights.format).blockBytes;
-        const auto index = static_cast<std::size_t>(activations.place(token, b));
-        std::int32_t total = 0;
-        for (std::int64_t k = 0; k < kBlockColumns; ++k)
-            total += weightOf(weights, block + kTileRows * 2, inTile, k) *
-                     activations.values[static_cast<std::size_t>(
-                         activations.groupPlace(token, b, k / kGroupColumns) + k % kGroupColumns)];
-        float scale = std::to_integer<int>(block[inTile]);
+        const std::int32_t exact = blockSumOf(weights, block, inTile, activations, token, b);
         if (weights.format == QuantFormat::Q8) {
-            std::uint16_t half;
-            std::memcpy(&half, block + inTile * 2, sizeof half);
-            scale = halfToFloat(half);
+            std::uint16_t scale;
+            std::memcpy(&scale, block + inTile * 2, sizeof scale);
+            pair = multiplyAdd(fused, halfToFloat(scale), static_cast<float>(exact),
+                               b % 2 == 0 ? 0.0F : pair);
         } else {
-            const float minimum = static_cast<std::int8_t>(block[kTileRows + inTile]);
-            minimumSum = multiplyAdd(fused, minimum, activations.scaledSums[index], minimumSum);
+            wholePair = exact + (b % 2 == 0 ? 0 : wholePair);
+            pair = static_cast<float>(wholePair);
         }
-        sum = multiplyAdd(fused, scale * activations.scales[index], static_cast<float>(total), sum);
+        if (b % 2 == 0 && b + 1 < activations.blocks) continue;
+        const auto place = static_cast<std::size_t>(activations.pairPlace(token, b / 2));
+        sum = multiplyAdd(fused, activations.scales[place], pair, sum);
     }
-    if (weights.format == QuantFormat::Q8) return sum;
-    return multiplyAdd(fused, weights.rowFactors[row * 2], sum,
-                       weights.rowFactors[row * 2 + 1] * minimumSum);
+    return weights.format == QuantFormat::Q8 ? sum : sum * weights.rowFactors[row];
 }
 
 constexpr std::int64_t kRows = 39;
-constexpr std::int64_t kColumns = 5 * kBlockColumns + 7;
+constexpr std::int64_t kColumns = 6 * kBlockColumns + 7;
 
 // Rows of 1 and -1, which round to the largest steps, so that the sums grow as large as they can: the
 // signs of a block's columns take turns, are all alike, or one differs, and every second row is the
@@ -75,6 +88,17 @@ std::vector<float> extremes(std::int64_t rows, bool alike) {
             values.push_back(turned == (row % 2 == 0) ? -1.0F : 1.0F);
         }
     return values;
+}
+
+// Gives the blocks of q4 the largest scale, and middles on the same side as most of their values or on the
+// other.
+void takeLargestSteps(std::vector<std::byte>& tiles) {
+    const std::int64_t size = infoOf(QuantFormat::Q4).blockBytes;
+    for (std::size_t block = 0; block < tiles.size(); block += static_cast<std::size_t>(size))
+        for (std::size_t row = 0; row < kTileRows; ++row) {
+            tiles[block + row] = std::byte{255};
+            tiles[block + kTileRows + row] = static_cast<std::byte>(row % 4 < 2 ? 127 : -127);
+        }
 }
 
 }  // namespace
@@ -108,25 +132,26 @@ void TestQuantKernels::activationsAreRoundedToTheNearest() {
     QFETCH(int, tokens);
     QVERIFY(forceCpuTarget(target.toStdString()).ok());
     auto x = randomValues(tokens * kColumns, 3, 1.0F);
-    const auto blockOf = [&](std::int64_t token, std::int64_t block) {
-        std::vector<float> values(kBlockColumns);
-        for (std::int64_t k = 0; k < kBlockColumns && block * kBlockColumns + k < kColumns; ++k)
+    // Of a block, or of a block and the one that has its scale.
+    const auto valuesOf = [&](std::int64_t token, std::int64_t first, std::int64_t count) {
+        std::vector<float> values(static_cast<std::size_t>(count));
+        for (std::int64_t k = 0; k < count && first + k < kColumns; ++k)
             values[static_cast<std::size_t>(k)] =
-                x[static_cast<std::size_t>(token * kColumns + block * kBlockColumns + k)];
+                x[static_cast<std::size_t>(token * kColumns + first + k)];
         return values;
     };
-    for (std::size_t column = 0; column < kBlockColumns; ++column)
+    for (std::size_t column = 0; column < kRoundedColumns; ++column)
         x[column] *= 1e-38F;  // so small that 127 over it is no number
     cpu::QuantizedActivations activations;
     cpu::resizeActivations(activations, tokens, kColumns);
     cpu::roundTokens(x.data(), kColumns, 0, tokens, activations);
     for (std::int64_t token = 0; token < tokens; ++token)
         for (std::int64_t block = 0; block < activations.blocks; ++block) {
-            const auto values = blockOf(token, block);
             float largest = 0;
-            for (const float value : values)
+            for (const float value : valuesOf(token, block / 2 * kRoundedColumns, kRoundedColumns))
                 largest = std::max(largest, std::abs(value));
-            const bool isTiny = token == 0 && block == 0;
+            const auto values = valuesOf(token, block * kBlockColumns, kBlockColumns);
+            const bool isTiny = token == 0 && block < 2;
             std::int32_t sum = 0;
             for (std::int64_t k = 0; k < kBlockColumns; ++k) {
                 const float steps =
@@ -140,9 +165,12 @@ void TestQuantKernels::activationsAreRoundedToTheNearest() {
                 sum += rounded;
             }
             const auto place = static_cast<std::size_t>(activations.place(token, block));
-            QCOMPARE(activations.scales[place], largest / 127.0F);
-            QCOMPARE(activations.scaledSums[place], largest / 127.0F * static_cast<float>(sum));
             QCOMPARE(activations.starts[place], -128 * sum);
+            QCOMPARE(static_cast<std::int16_t>(activations.nibbleStarts[place]), -8 * sum);
+            const auto pair = static_cast<std::size_t>(activations.pairPlace(token, block / 2));
+            QCOMPARE(activations.scales[pair], largest / 127.0F);
+            QCOMPARE(static_cast<std::int16_t>(activations.pairSums[pair] >> (16 * (block % 2))),
+                     8 * sum);
         }
 }
 
@@ -150,22 +178,23 @@ void TestQuantKernels::productsHaveTheBitsOfThePlainLoop_data() {
     QTest::addColumn<QString>("target");
     QTest::addColumn<int>("format");
     QTest::addColumn<int>("tokens");
-    QTest::addColumn<bool>("extreme");
+    QTest::addColumn<QString>("values");
     for (const std::string& target : cpu::simdTargetsFound())
         for (const QuantFormatInfo& info : quantFormats())
             for (const int tokens : {1, 3, 4, 8, 12, 29})
-                for (const bool extreme : {false, true})
+                for (const char* values : {"random", "extreme", "largest steps"})
                     QTest::addRow("%s %s n=%d %s", target.c_str(), std::string(info.key).c_str(),
-                                  tokens, extreme ? "extreme" : "random")
+                                  tokens, values)
                         << QString::fromStdString(target) << static_cast<int>(info.format) << tokens
-                        << extreme;
+                        << values;
 }
 
 void TestQuantKernels::productsHaveTheBitsOfThePlainLoop() {
     QFETCH(QString, target);
     QFETCH(int, format);
     QFETCH(int, tokens);
-    QFETCH(bool, extreme);
+    QFETCH(QString, values);
+    const bool extreme = values != "random";
     QVERIFY(forceCpuTarget(target.toStdString()).ok());
     const auto tensor =
         tensorOf("w", {kRows, kColumns}, DType::F32,
@@ -174,7 +203,10 @@ void TestQuantKernels::productsHaveTheBitsOfThePlainLoop() {
     ThreadPool pool(1);
     const auto matrix = cpu::quantizeTensor(tensor, static_cast<QuantFormat>(format), pool, {});
     QVERIFY(matrix.ok());
-    const QuantizedMatrix& weights = matrix.value();
+    QuantizedMatrix weights = matrix.value();
+    std::vector<std::byte> tiles(weights.tiles, weights.tiles + weights.tilesBytes());
+    if (values == "largest steps" && weights.format == QuantFormat::Q4) takeLargestSteps(tiles);
+    weights.tiles = tiles.data();
     cpu::QuantizedActivations activations;
     cpu::resizeActivations(activations, tokens, kColumns);
     cpu::roundTokens(x.data(), kColumns, 0, tokens, activations);

@@ -72,16 +72,20 @@ HWY_INLINE Words MulPairs(Bytes u, Bytes s) {
 #endif
 }
 
+// Ints [i] = w[2i] * f[2i] + w[2i+1] * f[2i+1]
+HWY_INLINE Ints SumProducts(Words w, Words f) {
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3
+    return Ints{_mm512_madd_epi16(w.raw, f.raw)};
+#elif HWY_TARGET == HWY_AVX2
+    return Ints{_mm256_madd_epi16(w.raw, f.raw)};
+#else
+    return Ints{_mm_madd_epi16(w.raw, f.raw)};
+#endif
+}
+
 // Ints [i] = w[2i] + w[2i+1]
 HWY_INLINE Ints SumPairs(Words w) {
-    const Words ones = hn::Set(WordTag(), 1);
-#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3
-    return Ints{_mm512_madd_epi16(w.raw, ones.raw)};
-#elif HWY_TARGET == HWY_AVX2
-    return Ints{_mm256_madd_epi16(w.raw, ones.raw)};
-#else
-    return Ints{_mm_madd_epi16(w.raw, ones.raw)};
-#endif
+    return SumProducts(w, hn::Set(WordTag(), 1));
 }
 
 #if HWY_TARGET == HWY_AVX3_DL
@@ -156,54 +160,77 @@ struct SignedSum {
 
 #endif
 
-// Collects products of unsigned 4-bit weights with signed activations: eight groups stay below
-// 8 * 2 * 15 * 127 = 30480 and fit 16 bits; VNNI adds to 32 bits at once.
+// total [i] + w[2i] * f[2i] + w[2i+1] * f[2i+1], signed 16-bit parts of each lane.
+HWY_INLINE Ints AddPairProducts(Ints w, Ints f, Ints total) {
+#if HWY_TARGET == HWY_AVX3_DL
+    asm("vpdpwssd %2, %1, %0" : "+v"(total.raw) : "v"(w.raw), "v"(f.raw));
+    return total;
+#else
+    return hn::Add(total, SumProducts(hn::BitCast(WordTag(), w), hn::BitCast(WordTag(), f)));
+#endif
+}
+
+// Collects products of unsigned 4-bit weights with signed activations over a block, less what the middle
+// step adds. The result fits 16 bits (8 * 32 * 127 at most): VNNI leaves it in the lower half of 32, others
+// in two 16-bit parts, which fit as well (eight groups of 2 * 15 * 127, and less); on the way there they may
+// go round. *start is -8 times the sum of the activations, as 16 bits.
 struct NibbleSum {
 #if HWY_TARGET == HWY_AVX3_DL
     Ints sum;
-    HWY_INLINE void start(const std::int32_t*) {
-        sum = hn::Zero(IntTag());
+    HWY_INLINE void start(const std::int32_t* start) {
+        sum = hn::Set(IntTag(), *start);
     }
     HWY_INLINE void add(Bytes weights, Bytes activations) {
         AddFourProducts(weights, activations, sum);
     }
-    HWY_INLINE Ints total() const {
-        return sum;
-    }
 #else
     Words sum;
-    HWY_INLINE void start(const std::int32_t*) {
-        sum = hn::Zero(WordTag());
+    HWY_INLINE void start(const std::int32_t* start) {
+        sum = hn::BitCast(WordTag(), hn::Set(IntTag(), *start));
     }
     HWY_INLINE void add(Bytes weights, Bytes activations) {
         sum = hn::Add(sum, MulPairs(weights, activations));
         Settle(sum);
     }
-    HWY_INLINE Ints total() const {
-        return SumPairs(sum);
-    }
 #endif
+    // The sum times `scales` of LoadScaleSteps.
+    HWY_INLINE Ints scaled(Ints scales) const {
+        return SumProducts(hn::BitCast(WordTag(), sum), hn::BitCast(WordTag(), scales));
+    }
+    HWY_INLINE Ints addScaled(Ints scales, Ints total) const {
+        return AddPairProducts(hn::BitCast(IntTag(), sum), scales, total);
+    }
 };
 
-// f16, unsigned or signed bytes of one vector's rows, as f32.
+// Unsigned bytes of one vector's rows, as NibbleSum takes them: 16 bits beside each part of a sum.
+HWY_INLINE Ints LoadScaleSteps(const std::byte* source) {
+    const hn::Rebind<std::uint8_t, IntTag> bytes;
+    const Ints steps =
+        hn::PromoteTo(IntTag(), hn::LoadU(bytes, reinterpret_cast<const std::uint8_t*>(source)));
+#if HWY_TARGET == HWY_AVX3_DL
+    return steps;
+#else
+    return hn::Or(steps, hn::ShiftLeft<16>(steps));
+#endif
+}
+
+// Signed bytes of one vector's rows of two blocks, as 16 bits side by side.
+HWY_INLINE Ints LoadMiddlePairs(const std::byte* first, const std::byte* second) {
+    const hn::Rebind<std::int8_t, IntTag> bytes;
+    const auto wide = [bytes](const std::byte* source) HWY_ATTR {
+        return hn::PromoteTo(IntTag(),
+                             hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(source)));
+    };
+    return hn::BitCast(IntTag(),
+                       hn::OddEven(hn::BitCast(WordTag(), hn::ShiftLeft<16>(wide(second))),
+                                   hn::BitCast(WordTag(), wide(first))));
+}
+
+// f16 of one vector's rows, as f32.
 HWY_INLINE RowFloats LoadHalves(const std::byte* source) {
     const hn::Rebind<hwy::float16_t, RowFloatTag> halves;
     return hn::PromoteTo(RowFloatTag(),
                          hn::LoadU(halves, reinterpret_cast<const hwy::float16_t*>(source)));
-}
-
-HWY_INLINE RowFloats LoadUnsigned(const std::byte* source) {
-    const hn::Rebind<std::uint8_t, IntTag> bytes;
-    return hn::ConvertTo(
-        RowFloatTag(),
-        hn::PromoteTo(IntTag(), hn::LoadU(bytes, reinterpret_cast<const std::uint8_t*>(source))));
-}
-
-HWY_INLINE RowFloats LoadSigned(const std::byte* source) {
-    const hn::Rebind<std::int8_t, IntTag> bytes;
-    return hn::ConvertTo(
-        RowFloatTag(),
-        hn::PromoteTo(IntTag(), hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(source))));
 }
 
 }  // namespace qllama::HWY_NAMESPACE

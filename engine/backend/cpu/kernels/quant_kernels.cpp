@@ -9,6 +9,7 @@
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/quant_kernels.cpp"
 #include <hwy/foreach_target.h>
 
+#include "engine/backend/cpu/kernels/plain_tile_products-inl.h"
 #include "engine/backend/cpu/kernels/tile_products-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -46,7 +47,7 @@ void MultiplyInto(const QuantizedMatrix& weights, std::int64_t firstTile, std::i
         const std::int64_t tile = firstTile + i * stride;
         tiles[i] = {
             weights.tiles + tile * weights.tileBytes(),
-            weights.rowFactors != nullptr ? weights.rowFactors + tile * kTileRows * 2 : nullptr};
+            weights.rowFactors != nullptr ? weights.rowFactors + tile * kTileRows : nullptr};
     }
     // Where several tokens' results go lies far apart and in no cache: fetched while they are computed.
     for (int i = 0; kTokens > 1 && i < kTiles; ++i)
@@ -129,24 +130,28 @@ void ResizeActivations(QuantizedActivations& activations, std::int64_t n, std::i
     activations.together = n == 1 ? 1 : kTileTokens;
     const std::int64_t tiles = (n + activations.together - 1) / activations.together;
     const auto blocks = static_cast<std::size_t>(tiles * activations.together * activations.blocks);
+    const auto pairs = static_cast<std::size_t>(tiles * activations.together * activations.pairs());
     activations.values.resize(blocks * kBlockColumns);
-    activations.scales.resize(blocks);
-    activations.scaledSums.resize(blocks);
+    activations.scales.resize(pairs);
+    activations.pairSums.resize(pairs);
     activations.starts.resize(blocks);
+    activations.nibbleStarts.resize(blocks);
 }
 
-// Where a block of the tokens from `token` on goes.
-struct BlockPlace {
-    BlockPlace(QuantizedActivations& activations, std::int64_t token, std::int64_t block)
-        : groups(activations.values.data() + activations.groupPlace(token, block, 0)),
-          scales(activations.scales.data() + activations.place(token, block)),
-          scaledSums(activations.scaledSums.data() + activations.place(token, block)),
-          starts(activations.starts.data() + activations.place(token, block)) {}
+// Where a pair of blocks of the tokens from `token` on goes.
+struct PairPlace {
+    PairPlace(QuantizedActivations& activations, std::int64_t token, std::int64_t pair)
+        : groups(activations.values.data() + activations.groupPlace(token, pair * 2, 0)),
+          scales(activations.scales.data() + activations.pairPlace(token, pair)),
+          pairSums(activations.pairSums.data() + activations.pairPlace(token, pair)),
+          starts(activations.starts.data() + activations.place(token, pair * 2)),
+          nibbleStarts(activations.nibbleStarts.data() + activations.place(token, pair * 2)) {}
 
     std::int8_t* groups;
     float* scales;
-    float* scaledSums;
+    std::int32_t* pairSums;
     std::int32_t* starts;
+    std::int32_t* nibbleStarts;
 };
 
 // Left to itself this compiler collects such copies in vectors, word by word, for three times as long.
@@ -158,26 +163,24 @@ HWY_INLINE void CopyGroup(const std::int8_t* from, std::int8_t* to) {
     std::memcpy(to, &group, kGroupColumns);
 }
 
-// What values are multiplied by before they are rounded. Blocks below 2^-120 become zeros: the quotient
+// What values are multiplied by before they are rounded. Those below 2^-120 become zeros: the quotient
 // could be too large to be a number.
 HWY_INLINE float InverseScale(float maximum) {
     return maximum >= 0x1p-120F ? 127.0F / maximum : 0.0F;
 }
 
-// Where one of the values is no number or infinite, so is their sum, and then all that is made of the block.
-HWY_INLINE void PutScale(float maximum, float sum, const BlockPlace& place, int token) {
-    const bool isNumber = std::abs(sum) <= 127.0F * kBlockColumns;
-    const float scale = isNumber ? maximum / 127.0F : std::numeric_limits<float>::quiet_NaN();
-    place.scales[token] = scale;
-    place.scaledSums[token] = scale * sum;
-    place.starts[token] = isNumber ? -128 * static_cast<std::int32_t>(sum) : 0;
+// The scale of a pair whose whole steps add up to `sum`. Where one of the values is no number or infinite, so
+// is that sum, and then all that is made of them.
+HWY_INLINE float ScaleOf(float maximum, float sum) {
+    const bool isNumber = std::abs(sum) <= 127.0F * kRoundedColumns;
+    return isNumber ? maximum / 127.0F : std::numeric_limits<float>::quiet_NaN();
 }
 
-// Rounds a block of 32 activations of each token; q = round(x / scale), scale = max |x| / 127. The tokens
-// take each step together, so that what a step waits for hides behind the others and AVX-512 folds
+// Rounds a pair of blocks (or the last one alone) of each token; q = round(x / scale), scale = max |x| / 127.
+// The tokens take each step together, so that what a step waits for hides behind the others and AVX-512 folds
 // their lanes eight vectors at once. kTogether tokens are stored together.
-template <int kTokens, int kTogether>
-HWY_INLINE void RoundBlocks(const float* const* x, const BlockPlace& place) {
+template <int kBlocks, int kTokens, int kTogether>
+HWY_INLINE void RoundPair(const float* const* x, const PairPlace& place) {
     const F32Tag d;
     const hn::Rebind<std::int32_t, F32Tag> ints;
     const hn::Rebind<std::int8_t, F32Tag> bytes;
@@ -185,31 +188,45 @@ HWY_INLINE void RoundBlocks(const float* const* x, const BlockPlace& place) {
     F32Vector folded[kTokens];
     for (int t = 0; t < kTokens; ++t) {
         folded[t] = hn::Abs(hn::LoadU(d, x[t]));
-        for (std::int64_t k = kLanes; k < kBlockColumns; k += kLanes)
+        for (std::int64_t k = kLanes; k < kBlocks * kBlockColumns; k += kLanes)
             folded[t] = hn::Max(folded[t], hn::Abs(hn::LoadU(d, x[t] + k)));
     }
-    float maxima[kTokens], sums[kTokens];
+    float maxima[kTokens], sums[2][kTokens] = {};
     FoldLanes<LargestLane, kTokens>(d, folded, maxima);
     const F32Vector wholeBits = hn::Set(d, kWholeBits);
     HWY_ALIGN std::int8_t values[kTokens][kBlockColumns];
-    for (int t = 0; t < kTokens; ++t) {
-        const F32Vector inverse = hn::Set(d, InverseScale(maxima[t]));
-        folded[t] = hn::Zero(d);
-        for (std::int64_t k = 0; k < kBlockColumns; k += kLanes) {
-            const F32Vector shifted = hn::Add(hn::Mul(hn::LoadU(d, x[t] + k), inverse), wholeBits);
-            folded[t] = hn::Add(folded[t], hn::Sub(shifted, wholeBits));
-            const auto rounded = hn::Sub(hn::BitCast(ints, shifted), hn::BitCast(ints, wholeBits));
-            hn::Store(hn::DemoteTo(bytes, rounded), bytes, values[t] + k);
+    for (int b = 0; b < kBlocks; ++b) {
+        for (int t = 0; t < kTokens; ++t) {
+            const F32Vector inverse = hn::Set(d, InverseScale(maxima[t]));
+            folded[t] = hn::Zero(d);
+            for (std::int64_t k = 0; k < kBlockColumns; k += kLanes) {
+                const F32Vector given = hn::LoadU(d, x[t] + b * kBlockColumns + k);
+                const F32Vector shifted = hn::Add(hn::Mul(given, inverse), wholeBits);
+                folded[t] = hn::Add(folded[t], hn::Sub(shifted, wholeBits));
+                const auto rounded =
+                    hn::Sub(hn::BitCast(ints, shifted), hn::BitCast(ints, wholeBits));
+                hn::Store(hn::DemoteTo(bytes, rounded), bytes, values[t] + k);
+            }
+        }
+        FoldLanes<LaneSum, kTokens>(d, folded, sums[b]);
+        std::int8_t* group = place.groups + b * kBlockColumns * kTogether;
+        for (std::int64_t k = 0; k < kBlockColumns; k += kGroupColumns) {
+            for (int t = 0; t < kTokens; ++t)
+                CopyGroup(values[t] + k, group + t * kGroupColumns);
+            group += kTogether * kGroupColumns;
         }
     }
-    FoldLanes<LaneSum, kTokens>(d, folded, sums);
-    for (int t = 0; t < kTokens; ++t)
-        PutScale(maxima[t], sums[t], place, t);
-    std::int8_t* group = place.groups;
-    for (std::int64_t k = 0; k < kBlockColumns; k += kGroupColumns) {
-        for (int t = 0; t < kTokens; ++t)
-            CopyGroup(values[t] + k, group + t * kGroupColumns);
-        group += kTogether * kGroupColumns;
+    for (int t = 0; t < kTokens; ++t) {
+        const float scale = ScaleOf(maxima[t], sums[0][t] + sums[1][t]);
+        std::int32_t pairSum = 0;
+        for (int b = 0; b < kBlocks; ++b) {
+            const std::int32_t sum = std::isnan(scale) ? 0 : static_cast<std::int32_t>(sums[b][t]);
+            place.starts[b * kTogether + t] = -128 * sum;
+            place.nibbleStarts[b * kTogether + t] = -kMiddleStep * sum & 0xFFFF;
+            pairSum |= (kMiddleStep * sum & 0xFFFF) << (16 * b);
+        }
+        place.scales[t] = scale;
+        place.pairSums[t] = pairSum;
     }
 }
 
@@ -220,19 +237,23 @@ void RoundTogether(const float* x, std::int64_t columns, std::int64_t first,
     const float* rows[kTokens];
     for (int t = 0; t < kTokens; ++t)
         rows[t] = x + (first + t) * columns;
-    const std::int64_t whole = columns / kBlockColumns;
-    for (std::int64_t block = 0; block < whole; ++block) {
-        RoundBlocks<kTokens, kTogether>(rows, {activations, first, block});
+    const std::int64_t whole = columns / kRoundedColumns;
+    for (std::int64_t pair = 0; pair < whole; ++pair) {
+        RoundPair<2, kTokens, kTogether>(rows, {activations, first, pair});
         for (const float*& row : rows)
-            row += kBlockColumns;
+            row += kRoundedColumns;
     }
-    if (whole == activations.blocks) return;
-    HWY_ALIGN float padded[kTokens][kBlockColumns] = {};
+    if (whole == activations.pairs()) return;
+    HWY_ALIGN float padded[kTokens][kRoundedColumns] = {};
     for (int t = 0; t < kTokens; ++t) {
-        std::copy_n(rows[t], columns - whole * kBlockColumns, padded[t]);
+        std::copy_n(rows[t], columns - whole * kRoundedColumns, padded[t]);
         rows[t] = padded[t];
     }
-    RoundBlocks<kTokens, kTogether>(rows, {activations, first, whole});
+    const PairPlace last(activations, first, whole);
+    if (activations.blocks % 2 == 0)
+        RoundPair<2, kTokens, kTogether>(rows, last);
+    else
+        RoundPair<1, kTokens, kTogether>(rows, last);
 }
 
 void RoundTokens(const float* x, std::int64_t columns, std::int64_t begin, std::int64_t end,

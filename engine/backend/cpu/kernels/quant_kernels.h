@@ -1,9 +1,10 @@
-// Products of quantised tiles (quant/quant_format.h) with activations that are rounded to 8 bits in
-// blocks of 32.
+// Products of quantised tiles (quant/quant_format.h) with activations that are rounded to 8 bits, two
+// blocks of 32 with one scale.
 //
-// Contract: y[row] = sum over blocks, in order, of scales * (exact integer sum of the block), in f32
-// with fused multiply-adds, so one token alone and the same token in a batch, on any number of
-// threads and on every instruction set with FMA, give bit-identical results.
+// Contract: y[row] = sum over these pairs, in order, of the activations' scale * the pair's sum, in f32 with
+// fused multiply-adds. With q4 the pair's sum is an exact integer, and the row's factor comes last; with q8
+// it is that of the weights' scale * (exact integer sum of the block). So one token alone and the same token
+// in a batch, on any number of threads and on every instruction set with FMA, give bit-identical results.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +20,23 @@ struct QuantizedActivations {
     std::int64_t blocks = 0;           // a row
     std::int64_t together = 1;         // tokens
     std::vector<std::int8_t> values;   // q: [n / together][block][group of 4 columns][together][4]
-    std::vector<float> scales;         // [n / together][block][together], as those below
-    std::vector<float> scaledSums;     // scale times the sum of the block's q
-    std::vector<std::int32_t> starts;  // -128 times that sum, what raised weights take off
+    std::vector<float> scales;         // [n / together][pair][together]
+    std::vector<std::int32_t> starts;  // [n / together][block][together]: -128 times the sum of the
+                                       // block's q, what q8's weights, raised by 128, take off
+    std::vector<std::int32_t>
+        nibbleStarts;  // as those, what q4's middle step takes off: -8 times that
+                       // sum, as 16 bits
+    std::vector<std::int32_t>
+        pairSums;  // as scales, what q4's middles are multiplied with: 8 times
+                   // that sum of both blocks, 16 bits each
 
-    // Where a block's scale and sums lie, and where the four values of a group of its columns.
+    [[nodiscard]] std::int64_t pairs() const { return (blocks + 1) / 2; }
+
+    // Where what belongs to a pair of blocks lies, a block's starts, and the four values of a group of its
+    // columns.
+    [[nodiscard]] std::int64_t pairPlace(std::int64_t token, std::int64_t pair) const {
+        return (token / together * pairs() + pair) * together + token % together;
+    }
     [[nodiscard]] std::int64_t place(std::int64_t token, std::int64_t block) const {
         return (token / together * blocks + block) * together + token % together;
     }

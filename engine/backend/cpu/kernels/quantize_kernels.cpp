@@ -158,21 +158,21 @@ void RoundToSteps(const float* factors, float* values, std::byte* steps) {
         steps[row] = static_cast<std::byte>(counts[row]);
 }
 
-// The q of one block for rounded scales and minima, packed as the format says.
-void PackNibbles(const TransposedBlock& block, const float* scales, const float* minima,
+// The q of one block for rounded scales and middles, packed as the format says.
+void PackNibbles(const TransposedBlock& block, const float* scales, const float* middles,
                  std::byte* groups) {
     const RowTag d;
     const hn::Rebind<std::int32_t, RowTag> ints;
     const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
     for (std::int64_t lane = 0; lane < kTileRows; lane += lanes) {
         const RowVector scale = hn::LoadU(d, scales + lane);
-        const RowVector minimum = hn::LoadU(d, minima + lane);
+        const RowVector middle = hn::LoadU(d, middles + lane);
         const RowVector inverse =
             hn::IfThenElseZero(hn::Gt(scale, hn::Zero(d)), hn::Div(hn::Set(d, 1.0F), scale));
         const auto steps = [&](std::int64_t k) HWY_ATTR {
             const RowVector w = hn::Load(d, &block.values[k][lane]);
-            const auto q = hn::ConvertTo(
-                ints, hn::Add(hn::Mul(hn::Sub(w, minimum), inverse), hn::Set(d, 0.5F)));
+            const auto q = hn::ConvertTo(ints, hn::Add(hn::Mul(hn::Sub(w, middle), inverse),
+                                                       hn::Set(d, kMiddleStep + 0.5F)));
             return hn::Min(hn::Max(q, hn::Zero(ints)), hn::Set(ints, 15));
         };
         const auto pair = [&](std::int64_t k) HWY_ATTR {
@@ -196,40 +196,39 @@ void QuantizeTileQ4(const float* panel, std::int64_t stride, std::int64_t column
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     const std::int64_t blocks = (columns + kBlockColumns - 1) / kBlockColumns;
     std::vector<float> scales(static_cast<std::size_t>(blocks * kTileRows));
-    std::vector<float> minima(scales.size());
+    std::vector<float> middles(scales.size());
     const auto transposed =
         std::make_unique_for_overwrite<TransposedBlock[]>(static_cast<std::size_t>(blocks));
-    float scaleFactors[kTileRows] = {};
-    float minimumFactors[kTileRows] = {};
+    std::fill_n(rowFactors, kTileRows, 0.0F);
     for (std::int64_t index = 0; index < blocks; ++index) {
         TransposedBlock& block = transposed[static_cast<std::size_t>(index)];
         Transpose(panel, stride, index * kBlockColumns, block);
         float* blockScales = scales.data() + index * kTileRows;
-        float* blockMinima = minima.data() + index * kTileRows;
+        float* blockMiddles = middles.data() + index * kTileRows;
         for (std::int64_t row = 0; row < kTileRows; row += kFitVectors * lanes) {
             const Fit fit = FitRows(block, row);
             for (int v = 0; v < kFitVectors; ++v) {
                 hn::StoreU(fit.scale[v], d, blockScales + row + v * lanes);
-                hn::StoreU(fit.minimum[v], d, blockMinima + row + v * lanes);
+                const RowVector middle =
+                    hn::MulAdd(fit.scale[v], hn::Set(d, kMiddleStep), fit.minimum[v]);
+                hn::StoreU(middle, d, blockMiddles + row + v * lanes);
             }
         }
-        for (std::int64_t row = 0; row < kTileRows; ++row) {
-            scaleFactors[row] = std::max(scaleFactors[row], blockScales[row] / 255.0F);
-            minimumFactors[row] =
-                std::max(minimumFactors[row], std::abs(blockMinima[row]) / 127.0F);
-        }
+        // As small as 255 steps of scale and 127 of the middle allow.
+        for (std::int64_t row = 0; row < kTileRows; ++row)
+            rowFactors[row] = std::max({rowFactors[row], blockScales[row] / 255.0F,
+                                        std::abs(blockMiddles[row]) / (127.0F * kMiddleStep)});
     }
-    for (std::int64_t row = 0; row < kTileRows; ++row) {
-        rowFactors[row * 2] = scaleFactors[row];
-        rowFactors[row * 2 + 1] = minimumFactors[row];
-    }
+    float middleFactors[kTileRows];
+    for (std::int64_t row = 0; row < kTileRows; ++row)
+        middleFactors[row] = rowFactors[row] * kMiddleStep;
     for (std::int64_t index = 0; index < blocks; ++index) {
         std::byte* target = tile + index * infoOf(QuantFormat::Q4).blockBytes;
         float* blockScales = scales.data() + index * kTileRows;
-        float* blockMinima = minima.data() + index * kTileRows;
-        RoundToSteps(scaleFactors, blockScales, target);
-        RoundToSteps(minimumFactors, blockMinima, target + kTileRows);
-        PackNibbles(transposed[static_cast<std::size_t>(index)], blockScales, blockMinima,
+        float* blockMiddles = middles.data() + index * kTileRows;
+        RoundToSteps(rowFactors, blockScales, target);
+        RoundToSteps(middleFactors, blockMiddles, target + kTileRows);
+        PackNibbles(transposed[static_cast<std::size_t>(index)], blockScales, blockMiddles,
                     target + kTileRows * 2);
     }
 }
@@ -310,7 +309,7 @@ void SpoilRow(QuantFormat format, std::int64_t row, std::byte* tile, float* rowF
     if (format == QuantFormat::Q8)
         std::memcpy(tile + row * 2, &half, sizeof half);
     else
-        rowFactors[row * 2] = kNoNumber;
+        rowFactors[row] = kNoNumber;
 }
 
 void QuantizeTile(QuantFormat format, const float* panel, std::int64_t stride, std::int64_t columns,

@@ -1,5 +1,5 @@
-// Quantised tiles times rounded activations, in the registers of each instruction set. Included once a
-// target.
+// Quantised tiles times rounded activations, in the registers of each instruction set that has 8-bit products.
+// Included once a target.
 #if defined(QLLAMA_CPU_TILE_PRODUCTS_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef QLLAMA_CPU_TILE_PRODUCTS_INL_H
 #undef QLLAMA_CPU_TILE_PRODUCTS_INL_H
@@ -7,54 +7,19 @@
 #define QLLAMA_CPU_TILE_PRODUCTS_INL_H
 #endif
 
-#include <cstddef>
-#include <cstring>
 #include <type_traits>
 #include <utility>
 
 #include "engine/backend/cpu/kernels/int8-inl.h"
-#include "engine/backend/cpu/kernels/quant_kernels.h"
-#include "engine/backend/cpu/kernels/register_tile-inl.h"
-#include "engine/tensor/dtype.h"
+#include "engine/backend/cpu/kernels/tile_operands-inl.h"
 
+#if QLLAMA_HAVE_INT8
 HWY_BEFORE_NAMESPACE();
 #if HWY_TARGET == HWY_AVX3_DL
 #pragma GCC target("avx512vnni")  // the target has it, Highway's list of flags for it does not
 #endif
 namespace qllama::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-using cpu::QuantizedActivations;
-
-// The activations of neighbouring tokens, kStride of them being stored together.
-template <int kStride>
-struct TokenBlocks {
-    const std::int8_t* groups;  // of four columns, [block][group][kStride][4]
-    const float* scales;        // [block][kStride], as those below
-    const float* scaledSums;
-    const std::int32_t* starts;
-};
-
-template <int kStride>
-HWY_INLINE TokenBlocks<kStride> BlocksFrom(const QuantizedActivations& activations,
-                                           std::int64_t token) {
-    const std::int64_t first = activations.place(token, 0);
-    return {activations.values.data() + activations.groupPlace(token, 0, 0),
-            activations.scales.data() + first, activations.scaledSums.data() + first,
-            activations.starts.data() + first};
-}
-
-struct Tile {
-    const std::byte* blocks;
-    const float* factors;  // null for q8
-};
-
-template <QuantFormat kFormat>
-constexpr std::int64_t BlockBytes() {
-    return kFormat == QuantFormat::Q8 ? 544 : 288;
-}
-
-#if QLLAMA_HAVE_INT8
 
 // Rows of a tile that one vector of 32-bit sums covers: 16, 8 or 4; and how many such vectors of a tile are
 // summed at a time.
@@ -120,7 +85,8 @@ class BlockSums {
 public:
     HWY_INLINE void sum(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
                         std::int64_t index) {
-        start(tokens.starts + index * kStride, kSums);
+        start((kFormat == QuantFormat::Q8 ? tokens.starts : tokens.nibbleStarts) + index * kStride,
+              kSums);
         const std::int8_t* groups = tokens.groups + index * kBlockColumns * kStride;
         // Written out for one token, where the loop would be a good part of the work, but as a loop for
         // several, which fill the registers.
@@ -132,8 +98,8 @@ public:
                 addStored(blocks, groups, group);
         }
     }
-    HWY_INLINE RowFloats total(int sum) const {
-        return hn::ConvertTo(RowFloatTag(), m_sums[sum].total());
+    [[nodiscard]] HWY_INLINE const auto& of(int sum) const {
+        return m_sums[sum];
     }
 
 private:
@@ -192,16 +158,65 @@ private:
     std::conditional_t<kFormat == QuantFormat::Q8, SignedSum, NibbleSum> m_sums[kTokens * kVectors];
 };
 
+// How a pair's sum grows: by the sums of each block times the weights' scales, and with q4 by the middles.
+template <QuantFormat kFormat>
+struct PairRules;
+
+template <>
+struct PairRules<QuantFormat::Q8> {
+    using Tag = RowFloatTag;
+    struct Middles {};
+    static HWY_INLINE RowFloats loadScales(const std::byte* block, std::int64_t row) {
+        return LoadHalves(block + row * 2);
+    }
+    static HWY_INLINE Middles loadMiddles(const std::byte*, const std::byte*, std::int64_t) {
+        return {};
+    }
+    static HWY_INLINE RowFloats first(RowFloats scales, const SignedSum& sum) {
+        return hn::Mul(scales, hn::ConvertTo(RowFloatTag(), sum.total()));
+    }
+    static HWY_INLINE RowFloats second(RowFloats scales, const SignedSum& sum, RowFloats before) {
+        return hn::MulAdd(scales, hn::ConvertTo(RowFloatTag(), sum.total()), before);
+    }
+    static HWY_INLINE RowFloats whole(RowFloats sum, Middles, const std::int32_t*) { return sum; }
+};
+
+template <>
+struct PairRules<QuantFormat::Q4> {
+    using Tag = IntTag;
+    using Middles = Ints;
+    static HWY_INLINE Ints loadScales(const std::byte* block, std::int64_t row) {
+        return LoadScaleSteps(block + row);
+    }
+    static HWY_INLINE Ints loadMiddles(const std::byte* first, const std::byte* second,
+                                       std::int64_t row) {
+        return LoadMiddlePairs(first + kTileRows + row, second + kTileRows + row);
+    }
+    static HWY_INLINE Ints first(Ints scales, const NibbleSum& sum) { return sum.scaled(scales); }
+    static HWY_INLINE Ints second(Ints scales, const NibbleSum& sum, Ints before) {
+        return sum.addScaled(scales, before);
+    }
+    static HWY_INLINE RowFloats whole(Ints sum, Ints middles, const std::int32_t* pairSum) {
+        return hn::ConvertTo(RowFloatTag(),
+                             AddPairProducts(middles, hn::Set(IntTag(), *pairSum), sum));
+    }
+};
+
 // The products so far of kPassRows rows of each tile with kTokens tokens.
 template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
 class PassSums {
 public:
     HWY_INLINE void clear() { clear(kSums); }
+    // A block: the first or the last of a pair, or both where it is alone.
+    template <bool kIsFirst, bool kIsLast>
     HWY_INLINE void addBlock(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
                              std::int64_t index) {
-        BlockSums<kFormat, kTiles, kTokens, kStride> totals;
-        totals.sum(blocks, tokens, index);
-        add(blocks, totals, tokens.scales + index * kStride, kSums, kEach);
+        Sums sums;
+        sums.sum(blocks, tokens, index);
+        if constexpr (kIsLast)
+            addPair<kIsFirst>(blocks, sums, tokens, index / 2, kSums, kEach);
+        else
+            keep(blocks, sums, kSums, kEach);
     }
     HWY_INLINE RowFloats at(int token, int vector) const {
         return hn::Load(RowFloatTag(), m_sums[token * kVectors + vector]);
@@ -211,143 +226,113 @@ private:
     static constexpr int kVectors = kTiles * kTileVectors;
     static constexpr std::make_integer_sequence<int, kTokens * kVectors> kSums{};
     static constexpr std::make_integer_sequence<int, kVectors> kEach{};
+    using Sums = BlockSums<kFormat, kTiles, kTokens, kStride>;
+    using Rules = PairRules<kFormat>;
+    using PairTag = typename Rules::Tag;
+    using Pair = hn::Vec<PairTag>;
 
     template <int... kSum>
     HWY_INLINE void clear(std::integer_sequence<int, kSum...>) {
         (hn::Store(hn::Zero(RowFloatTag()), RowFloatTag(), m_sums[kSum]), ...);
     }
-    HWY_INLINE static RowFloats scaleOf(const TileBlocks<kTiles>& blocks, int vector) {
-        const std::byte* block = blocks.of(vector);
-        const std::int64_t row = blocks.rowOf(vector);
-        return kFormat == QuantFormat::Q8 ? LoadHalves(block + row * 2) : LoadUnsigned(block + row);
-    }
     template <int... kSum, int... kVector>
-    HWY_INLINE void add(const TileBlocks<kTiles>& blocks,
-                        const BlockSums<kFormat, kTiles, kTokens, kStride>& totals,
-                        const float* scales, std::integer_sequence<int, kSum...>,
-                        std::integer_sequence<int, kVector...>) {
-        const RowFloatTag d;
-        const RowFloats rowScales[] = {scaleOf(blocks, kVector)...};
-        (hn::Store(
-             hn::MulAdd(hn::Mul(rowScales[kSum % kVectors], hn::Set(d, scales[kSum / kVectors])),
-                        totals.total(kSum), hn::Load(d, m_sums[kSum])),
-             d, m_sums[kSum]),
+    HWY_INLINE void keep(const TileBlocks<kTiles>& blocks, const Sums& sums,
+                         std::integer_sequence<int, kSum...>,
+                         std::integer_sequence<int, kVector...>) {
+        const Pair scales[] = {Rules::loadScales(blocks.of(kVector), blocks.rowOf(kVector))...};
+        (hn::Store(Rules::first(scales[kSum % kVectors], sums.of(kSum)), PairTag(), m_pairs[kSum]),
          ...);
+    }
+    template <bool kIsFirst, int... kSum, int... kVector>
+    HWY_INLINE void addPair(const TileBlocks<kTiles>& blocks, const Sums& sums,
+                            const TokenBlocks<kStride>& tokens, std::int64_t index,
+                            std::integer_sequence<int, kSum...>,
+                            std::integer_sequence<int, kVector...>) {
+        // Alone, a block stands for a second one too, whose activations add up to nothing.
+        constexpr std::int64_t kBack = kIsFirst ? 0 : BlockBytes<kFormat>();
+        const Pair scales[] = {Rules::loadScales(blocks.of(kVector), blocks.rowOf(kVector))...};
+        const typename Rules::Middles middles[] = {Rules::loadMiddles(
+            blocks.of(kVector) - kBack, blocks.of(kVector), blocks.rowOf(kVector))...};
+        const float* factors = tokens.scales + index * kStride;
+        const std::int32_t* pairSums = tokens.pairSums + index * kStride;
+        (addProduct<kSum>(Rules::whole(pairOf<kIsFirst, kSum>(scales[kSum % kVectors], sums),
+                                       middles[kSum % kVectors], pairSums + kSum / kVectors),
+                          factors[kSum / kVectors]),
+         ...);
+    }
+    template <bool kIsFirst, int kSum>
+    HWY_INLINE Pair pairOf(Pair scales, const Sums& sums) const {
+        if constexpr (kIsFirst)
+            return Rules::first(scales, sums.of(kSum));
+        else
+            return Rules::second(scales, sums.of(kSum), hn::Load(PairTag(), m_pairs[kSum]));
+    }
+    template <int kSum>
+    HWY_INLINE void addProduct(RowFloats pair, float factor) {
+        const RowFloatTag d;
+        hn::Store(hn::MulAdd(hn::Set(d, factor), pair, hn::Load(d, m_sums[kSum])), d, m_sums[kSum]);
     }
 
     HWY_ALIGN float m_sums[kTokens * kVectors][kVectorRows];
+    HWY_ALIGN hn::TFromD<PairTag> m_pairs[kTokens * kVectors]
+                                         [kVectorRows];  // the first blocks' part
 };
-
-// What q4's minima add, which have a row factor of their own: [vector][token].
-template <int kTiles, int kTokens>
-using MinimumSums = RegisterTile<RowFloatTag, kTiles * kTileVectors, kTokens>;
-
-template <int kTiles, int kTokens, int kStride>
-HWY_INLINE void AddMinima(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
-                          std::int64_t index, MinimumSums<kTiles, kTokens>& sums) {
-    const float* scaledSums = tokens.scaledSums + index * kStride;
-    sums.add([&](int v) HWY_ATTR { return LoadSigned(blocks.of(v) + kTileRows + blocks.rowOf(v)); },
-             [&](int t) HWY_ATTR { return hn::Set(RowFloatTag(), scaledSums[t]); });
-}
 
 // out [tile][token][row]
 template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
 HWY_INLINE void StoreProducts(const PassSums<kFormat, kTiles, kTokens, kStride>& sums,
-                              const MinimumSums<kTiles, kTokens>& minima, std::int64_t row,
-                              const Tile* tiles, float (*out)[kTokens][kTileRows]) {
+                              std::int64_t row, const Tile* tiles,
+                              float (*out)[kTokens][kTileRows]) {
     const RowFloatTag d;
-    minima.forEach([&](int v, int t, RowFloats minimumSum) HWY_ATTR {
+    for (int v = 0; v < kTiles * kTileVectors; ++v) {
         const int tile = v / kTileVectors;
         const std::int64_t first = row + v % kTileVectors * kVectorRows;
-        RowFloats sum = sums.at(t, v);
-        if constexpr (kFormat == QuantFormat::Q4) {
-            RowFloats scale, minimum;
-            hn::LoadInterleaved2(d, tiles[tile].factors + first * 2, scale, minimum);
-            sum = hn::MulAdd(scale, sum, hn::Mul(minimum, minimumSum));
+        for (int t = 0; t < kTokens; ++t) {
+            RowFloats sum = sums.at(t, v);
+            if constexpr (kFormat == QuantFormat::Q4)
+                sum = hn::Mul(sum, hn::LoadU(d, tiles[tile].factors + first));
+            hn::StoreU(sum, d, out[tile][t] + first);
         }
-        hn::StoreU(sum, d, out[tile][t] + first);
-    });
+    }
+}
+
+template <QuantFormat kFormat, int kTiles>
+HWY_INLINE TileBlocks<kTiles> BlocksAt(const Tile* tiles, std::int64_t index, std::int64_t row) {
+    TileBlocks<kTiles> blocks{{}, row};
+    for (int i = 0; i < kTiles; ++i)
+        blocks.at[i] = tiles[i].blocks + index * BlockBytes<kFormat>();
+    return blocks;
+}
+
+// (Not a lambda: this compiler keeps in memory what one captures.)
+template <bool kIsFirst, bool kIsLast, QuantFormat kFormat, int kTiles, int kTokens, int kStride>
+HWY_INLINE void AddBlock(const Tile* tiles, std::int64_t index, std::int64_t row,
+                         const TokenBlocks<kStride>& tokens,
+                         PassSums<kFormat, kTiles, kTokens, kStride>& sums) {
+    const auto blocks = BlocksAt<kFormat, kTiles>(tiles, index, row);
+    FetchAhead<kFormat, kTokens>(blocks, tokens, index);
+    sums.template addBlock<kIsFirst, kIsLast>(blocks, tokens, index);
 }
 
 // kTiles tiles times kTokens tokens: out[tile][token][row].
 template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
 HWY_INLINE void TileProducts(const Tile* tiles, std::int64_t blocks,
                              const TokenBlocks<kStride>& tokens, float (*out)[kTokens][kTileRows]) {
-    // With several tokens the registers are full: minima then go through the blocks, which are in the
-    // cache, once more.
-    constexpr bool kMinimaBeside = kFormat == QuantFormat::Q4 && kTokens == 1;
-    constexpr bool kMinimaAfter = kFormat == QuantFormat::Q4 && kTokens != 1;
-    const auto blocksAt = [&](std::int64_t index, std::int64_t row) HWY_ATTR {
-        TileBlocks<kTiles> at{{}, row};
-        for (int i = 0; i < kTiles; ++i)
-            at.at[i] = tiles[i].blocks + index * BlockBytes<kFormat>();
-        return at;
-    };
     for (std::int64_t row = 0; row < kTileRows; row += kPassRows) {
         PassSums<kFormat, kTiles, kTokens, kStride> sums;
-        MinimumSums<kTiles, kTokens> minima;
         sums.clear();
-        minima.clear();
-        for (std::int64_t index = 0; index < blocks; ++index) {
-            const TileBlocks<kTiles> here = blocksAt(index, row);
-            FetchAhead<kFormat, kTokens>(here, tokens, index);
-            sums.addBlock(here, tokens, index);
-            if constexpr (kMinimaBeside) AddMinima<kTiles, kTokens>(here, tokens, index, minima);
+        std::int64_t index = 0;
+        for (; index + 2 <= blocks; index += 2) {
+            AddBlock<true, false>(tiles, index, row, tokens, sums);
+            AddBlock<false, true>(tiles, index + 1, row, tokens, sums);
         }
-        for (std::int64_t index = 0; kMinimaAfter && index < blocks; ++index)
-            AddMinima<kTiles, kTokens>(blocksAt(index, row), tokens, index, minima);
-        StoreProducts(sums, minima, row, tiles, out);
+        if (index < blocks) AddBlock<true, true>(tiles, index, row, tokens, sums);
+        StoreProducts(sums, row, tiles, out);
     }
 }
-
-#else  // plain loops, for targets without 8-bit products
-
-constexpr int kTilesTogether = 1;
-constexpr int kTileTokens = 1;
-constexpr int kSmallTileTokens = 1;
-constexpr int kMatvecTiles = 1;
-
-template <QuantFormat kFormat, int, int, int kStride>
-void TileProducts(const Tile* tile, std::int64_t blocks, const TokenBlocks<kStride>& tokens,
-                  float (*out)[1][kTileRows]) {
-    const float* factors = tile->factors;
-    for (std::int64_t row = 0; row < kTileRows; ++row) {
-        float sum = 0;
-        float minimumSum = 0;
-        for (std::int64_t index = 0; index < blocks; ++index) {
-            const std::byte* block = tile->blocks + index * BlockBytes<kFormat>();
-            const std::byte* weights = block + kTileRows * 2 + row * kGroupColumns;
-            const std::int8_t* values = tokens.groups + index * kBlockColumns;
-            std::int32_t total = 0;
-            constexpr std::int64_t kStored = kFormat == QuantFormat::Q8 ? 32 : 16;
-            for (std::int64_t k = 0; k < kStored; ++k) {
-                const std::byte w = weights[k / kGroupColumns * kGroupBytes + k % kGroupColumns];
-                if constexpr (kFormat == QuantFormat::Q8)
-                    total += static_cast<std::int8_t>(w) * values[k];
-                else
-                    total += std::to_integer<int>(w & std::byte{15}) * values[k] +
-                             std::to_integer<int>(w >> 4) * values[k + 16];
-            }
-            if constexpr (kFormat == QuantFormat::Q8) {
-                std::uint16_t half;
-                std::memcpy(&half, block + row * 2, sizeof half);
-                sum += halfToFloat(half) * tokens.scales[index] * static_cast<float>(total);
-            } else {
-                sum += static_cast<float>(std::to_integer<int>(block[row])) * tokens.scales[index] *
-                       static_cast<float>(total);
-                minimumSum += static_cast<float>(static_cast<std::int8_t>(block[kTileRows + row])) *
-                              tokens.scaledSums[index];
-            }
-        }
-        out[0][0][row] = kFormat == QuantFormat::Q8
-                             ? sum
-                             : factors[row * 2] * sum + factors[row * 2 + 1] * minimumSum;
-    }
-}
-
-#endif  // QLLAMA_HAVE_INT8
 
 }  // namespace qllama::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
+#endif  // QLLAMA_HAVE_INT8
 
 #endif
