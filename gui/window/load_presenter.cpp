@@ -92,7 +92,8 @@ void LoadPresenter::connectEngine() {
 void LoadPresenter::load(const CheckpointLocation& location) {
     m_location = location;
     m_running = request();
-    m_parts.activity.showActivity(tr("Opening %1").arg(displayName(location)), -1);
+    m_textFollows = false;
+    showActivity(tr("Opening %1").arg(displayName(location)), -1);
     m_running.id = m_parts.engine.load(m_running);
     // After the load, which stops a text that waits for an answer: it is not ended by its device.
     m_parts.messages.dismiss();
@@ -167,20 +168,31 @@ void LoadPresenter::showProgress(const LoadProgress& progress) {
     const QString name = displayName(m_running.location);
     if (!progress.compilingDevice.empty()) {
         const QString device = m_parts.devices.nameOf(toQString(progress.compilingDevice));
-        m_parts.activity.showActivity(tr("Compiling the kernels of %1 for %2").arg(device, name),
-                                      -1);
+        showActivity(tr("Compiling the kernels of %1 for %2").arg(device, name), -1);
         return;
     }
     if (progress.totalBytes <= 0) {
-        m_parts.activity.showActivity(tr("Opening %1").arg(name), -1);
+        showActivity(tr("Opening %1").arg(name), -1);
         return;
     }
     const QString what =
         progress.isQuantising ? tr("Quantising %1: %2 of %3") : tr("Loading %1: %2 of %3");
-    m_parts.activity.showActivity(
+    showActivity(
         what.arg(name, QLocale().formattedDataSize(progress.doneBytes),
                  QLocale().formattedDataSize(progress.totalBytes)),
         static_cast<double>(progress.doneBytes) / static_cast<double>(progress.totalBytes));
+}
+
+void LoadPresenter::showActivity(const QString& text, double fraction) {
+    m_activity = text;
+    m_fraction = fraction;
+    m_parts.activity.showActivity(m_textFollows ? tr("%1; the text follows").arg(text) : text,
+                                  fraction);
+}
+
+void LoadPresenter::announceText() {
+    m_textFollows = true;
+    showActivity(m_activity, m_fraction);
 }
 
 // Also when another model was asked for before the engine's word came: if that one fails, this is the

@@ -47,6 +47,8 @@ public:
     // A device failed while it computed: says so, and offers the CPU where the user wants to be asked.
     void offerOtherDevice(const Error& error);
     void chooseTokenizer();
+    // The progress says that a text is to follow this load.
+    void announceText();
     // The model asked for last, with the values of the controls: what to remember.
     [[nodiscard]] LoadRequest request() const;
 
@@ -69,6 +71,7 @@ private:
     void place(const LoadRequest& request);
     void goBackTo(const LoadRequest& request);
     void showProgress(const LoadProgress& progress);
+    void showActivity(const QString& text, double fraction);
     void noteLoaded(quint64 id);
     void showLoaded(const ModelInfo& info);
     void showFailure(const Error& error);
@@ -90,6 +93,9 @@ private:
     std::map<quint64, LoadRequest> m_asked;  // by their ids, until their final signals
     std::optional<LoadRequest> m_loaded;     // the model in use came from this
     bool m_asks = false;                     // askToGoOn() is not answered yet
+    QString m_activity;                      // what the load is doing
+    double m_fraction = -1;                  // and how far it is
+    bool m_textFollows = false;
 };
 
 }  // namespace qllama

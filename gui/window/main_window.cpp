@@ -7,6 +7,7 @@
 #include <QMimeData>
 #include <QSaveFile>
 #include <QSplitter>
+#include <utility>
 
 #include "gui/prompt_file.h"
 #include "gui/save_file.h"
@@ -104,6 +105,9 @@ void MainWindow::connectOutputActions() {
 void MainWindow::connectParts() {
     connect(m_engine.get(), &EngineController::stateChanged, this, &MainWindow::updateState);
     connect(m_engine.get(), &EngineController::modelLoaded, this, &MainWindow::updateState);
+    const auto forgetText = [this] { m_textFollows = false; };
+    connect(m_engine.get(), &EngineController::loadStarted, this, forgetText);
+    connect(m_engine.get(), &EngineController::loadFailed, this, forgetText);
     connect(m_engine.get(), &EngineController::modelMoved, this, &MainWindow::showDeviceName);
     connectDevices();
     connect(m_prompt, &PromptEditor::filesDropped, this,
@@ -156,17 +160,24 @@ void MainWindow::updateState() {
     const bool hasModel = m_engine->model().has_value();
     // A button that has the focus gives it to the next enabled one when it is disabled.
     if (busy) m_actions->stop->setEnabled(true);
-    m_actions->generate->setEnabled(state == State::Ready);
+    m_actions->generate->setEnabled(state == State::Ready ||
+                                    (state == State::Loading && !m_textFollows));
     m_actions->stop->setEnabled(busy);
     m_actions->unload->setEnabled(hasModel);
     m_output->setHint(hintFor(state, hasModel));
     setWindowTitle(hasModel ? tr("%1 – QLLaMA").arg(toQString(m_engine->model()->name))
                             : tr("QLLaMA"));
+    // What the load had to say stays.
+    if (state != State::Loading && std::exchange(m_textFollows, false) && state == State::Ready)
+        startText();
 }
 
 QString MainWindow::hintFor(EngineController::State state, bool hasModel) {
     if (state == EngineController::State::Loading)
-        return tr("The model is being loaded. You can write the prompt meanwhile.");
+        return tr(
+            "The model is being loaded. You can write the prompt meanwhile, and press Generate: "
+            "the "
+            "text begins as soon as the model is there.");
     if (hasModel)
         return tr(
             "Write a prompt below and press Generate. The text appears here as the model "
@@ -177,6 +188,17 @@ QString MainWindow::hintFor(EngineController::State state, bool hasModel) {
 }
 
 void MainWindow::generate() {
+    m_messages->dismiss();
+    if (m_engine->state() != EngineController::State::Loading) {
+        startText();
+        return;
+    }
+    m_textFollows = true;
+    m_loads->announceText();
+    updateState();
+}
+
+void MainWindow::startText() {
     GenerationRequest request = m_panel->generationSettings();
     request.prompt = m_prompt->prompt();
     saveGeneration(*m_services.settings, request);

@@ -80,6 +80,7 @@ private:
     static QString hintFor(EngineController::State state, bool hasModel);
 
     void generate();
+    void startText();
     void openPromptFile(const std::filesystem::path& path);
     void saveOutput();
     void dropFiles(const QMimeData& data, bool onPrompt);
@@ -94,6 +95,7 @@ private:
 
     WindowServices m_services;
     RecentModels m_recent;
+    bool m_textFollows = false;  // Generate was pressed while the model is being loaded
     int m_textSteps = 0;
     WindowActions* m_actions;
     MessageBar* m_messages = nullptr;

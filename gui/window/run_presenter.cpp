@@ -35,7 +35,6 @@ void RunPresenter::start(const GenerationRequest& request) {
     m_prompt = request.prompt;
     m_shown = false;
     m_sinceNumbers.invalidate();
-    m_parts.messages.dismiss();
     m_parts.activity.showActivity(tr("Reading the prompt"), -1);
     m_id = m_parts.engine.generate(request);
     m_meter.reset(m_parts.engine.model() ? m_parts.engine.model()->contextLength : 0);

@@ -84,6 +84,70 @@ private slots:
         QVERIFY(m_window->find<QPushButton>("generateButton")->isEnabled());
     }
 
+    void generateWhileLoadingFollowsTheLoad() {
+        std::binary_semaphore mayEnd{0};
+        m_window->script->load = [&](const LoadRequest& request, const LoadProgressSink& progress,
+                                     auto&&) -> Result<ModelInfo> {
+            progress({500, 2000});
+            m_window->reached.release();
+            mayEnd.acquire();
+            ModelInfo info = ScriptedEngine::modelInfo(request);
+            info.notes = {"Not all of it fits there."};
+            return info;
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        m_window->reached.acquire();
+        auto* prompt = m_window->find<PromptTextEdit>("promptEdit");
+        QTest::keyClick(prompt, Qt::Key_Return, Qt::ControlModifier);
+        QVERIFY(!m_window->find<QPushButton>("generateButton")->isEnabled());
+        QTRY_COMPARE(m_window->find<ActivityBar>("activityBar")->text(),
+                     "Loading fable: 500 bytes of 1.95 KiB; the text follows");
+        prompt->setPlainText("Once");  // one goes on writing
+        mayEnd.release();
+        QTRY_VERIFY(m_window->output()->toPlainText().contains("Once upon a time"));
+        QCOMPARE(m_window->requests.size(), std::size_t{1});
+        QCOMPARE(m_window->label("messageText"), "Not all of it fits there.");
+        QVERIFY(m_window->becomesIdle());
+        m_window->generate();  // the message of before has been read
+        QCOMPARE(m_window->label("messageText"), QString());
+    }
+
+    void noTextFollowsALoadThatIsStopped() {
+        const auto load = m_window->script->load;
+        m_window->loadUntilStopped({500, 2000});
+        m_window->openScripted(startWith("/models/fable"));
+        m_window->reached.acquire();
+        m_window->click("generateButton");
+        QTest::keyClick(m_window->window.get(), Qt::Key_Escape);
+        QVERIFY(m_window->becomesIdle());
+        m_window->script->load = load;
+        m_window->action("Load Again")->trigger();
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(m_window->knowsDevices());
+        QVERIFY(m_window->requests.empty());
+        QVERIFY(m_window->find<QPushButton>("generateButton")->isEnabled());
+    }
+
+    // Though a model is there: the one of before.
+    void noTextFollowsALoadThatFails() {
+        m_window->script->keepsModelOnFailure = true;
+        m_window->openIdle();
+        std::binary_semaphore mayEnd{0};
+        m_window->script->load = [&](auto&&...) -> Result<ModelInfo> {
+            m_window->reached.release();
+            mayEnd.acquire();
+            return Error{ErrorCode::InvalidFile, "The file ends too early.", "broken.pth"};
+        };
+        m_window->action("Load Again")->trigger();
+        m_window->reached.acquire();
+        m_window->click("generateButton");
+        mayEnd.release();
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->window->engine().state(), State::Ready);
+        QVERIFY(m_window->label("messageText").contains("The file ends too early."));
+        QVERIFY(m_window->requests.empty());
+    }
+
     void theKeyboardFollowsTheWork() {
         m_window->runUntilStopped([](GenerationSink& sink) { sink.promptStarted(1, 1); });
         m_window->openIdle();
