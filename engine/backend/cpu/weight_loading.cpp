@@ -76,7 +76,7 @@ Result<std::unique_ptr<Matrix>> loadRows(const CatalogTensor& tensor, DType want
     const std::int64_t columns = tensor.shape.back();
     if (usableInPlace(tensor, wanted)) {
         const StoredTensor& part = tensor.parts.front();
-        populate(tensor, pool);
+        populate(tensor, pool, stop);
         if (stop.stop_requested()) return cancelledError();
         return std::unique_ptr<Matrix>(std::make_unique<RowMatrix>(
             RowMajorWeights{wanted, part.data(), rows, columns}, part.storage.owner));
@@ -146,7 +146,8 @@ Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat 
     return matrix;
 }
 
-void populate(const CatalogTensor& tensor, ThreadPool& pool) {
+void populate(const CatalogTensor& tensor, ThreadPool& pool, const std::stop_token& stop) {
+    constexpr std::size_t kPiece = std::size_t{16} << 20;
     const StoredTensor& part = tensor.parts.front();
     if (!part.storage.mapping) return;
     const std::span bytes(static_cast<const std::byte*>(part.data()),
@@ -154,7 +155,12 @@ void populate(const CatalogTensor& tensor, ThreadPool& pool) {
     const std::size_t share = bytes.size() / static_cast<std::size_t>(pool.threadCount()) + 1;
     pool.run([&](int worker) {
         const std::size_t first = std::min(bytes.size(), share * static_cast<std::size_t>(worker));
-        part.storage.mapping->populate(bytes.subspan(first, std::min(share, bytes.size() - first)));
+        auto mine = bytes.subspan(first, std::min(share, bytes.size() - first));
+        while (!mine.empty() && !stop.stop_requested()) {
+            const std::size_t piece = std::min(kPiece, mine.size());
+            part.storage.mapping->populate(mine.first(piece));
+            mine = mine.subspan(piece);
+        }
     });
 }
 

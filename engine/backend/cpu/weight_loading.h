@@ -24,8 +24,9 @@ Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat 
                                        std::stop_token stop);
 
 // Maps the pages of a tensor that is used where it lies (isInPlace), on all threads: faulting them one
-// by one would slow the first token. Not when they cannot all stay in memory.
-void populate(const CatalogTensor& tensor, ThreadPool& pool);
+// by one would slow the first token. Not when they cannot all stay in memory. Ends early when it is stopped,
+// within the 16 MiB a thread that it is at: from a disk a large matrix takes seconds.
+void populate(const CatalogTensor& tensor, ThreadPool& pool, const std::stop_token& stop);
 
 // Rounds a tensor of any float type, a tile at a time on all threads; the file's pages are given
 // back as they are used up.

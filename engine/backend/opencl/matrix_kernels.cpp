@@ -190,7 +190,7 @@ Result<std::unique_ptr<Matrix>> loadRows(DeviceQueue& queue, WeightKernels& kern
     const bool asStored = tensor.dtype == format.dtype && tensor.isInPlace();
     const std::byte* const data = asStored ? tensor.parts.front().data() : nullptr;
     const bool borrowed = asStored && canBorrow(queue, data);
-    if (borrowed) cpu::populate(tensor, context.pool);
+    if (borrowed) cpu::populate(tensor, context.pool, context.stop);
     auto pieces = piecesOf(facts, queue.largestAllocation());
     for (MatrixPiece& piece : pieces) {
         if (context.stop.stop_requested()) return cancelledError();
