@@ -104,7 +104,7 @@ void forEachPortion(ThreadPool& pool, std::int64_t count, const Portion& portion
 }
 
 void attendSplitSpans(const AttentionWork& work, const Plan& plan, ThreadPool& pool,
-                      AttentionScratch& scratch) {
+                      AttentionScratch& scratch, std::span<const AlignedFloats> rooms) {
     const std::int64_t kvHeads = work.shape.kvHeadCount;
     const float scale = 1.0F / std::sqrt(static_cast<float>(work.shape.headDim));
     const std::int64_t keyCount = work.first + work.rows;
@@ -115,7 +115,7 @@ void attendSplitSpans(const AttentionWork& work, const Plan& plan, ThreadPool& p
         const std::size_t count = fillQueries(work, plan, kvHead, 0, slice.queries);
         attendSpan(work.cache->head(work.layer, kvHead), slice.queries.first(count), scale, begin,
                    std::min(keyCount, begin + kKeySpan), slice.partials.first(count),
-                   scratch.rooms[static_cast<std::size_t>(worker)].get());
+                   rooms[static_cast<std::size_t>(worker)].get());
     });
     for (std::int64_t kvHead = 0; kvHead < kvHeads; ++kvHead) {
         const Slice merged = sliceOf(scratch, plan, kvHead * plan.spans);
@@ -129,7 +129,7 @@ void attendSplitSpans(const AttentionWork& work, const Plan& plan, ThreadPool& p
 }
 
 void attendWholeTiles(const AttentionWork& work, const Plan& plan, ThreadPool& pool,
-                      AttentionScratch& scratch) {
+                      AttentionScratch& scratch, std::span<const AlignedFloats> rooms) {
     const float scale = 1.0F / std::sqrt(static_cast<float>(work.shape.headDim));
     const std::int64_t portions = work.shape.kvHeadCount * plan.rowTiles;
     forEachPortion(pool, portions, [&](std::int64_t index, int worker) {
@@ -142,7 +142,7 @@ void attendWholeTiles(const AttentionWork& work, const Plan& plan, ThreadPool& p
         const auto queries = merged.queries.first(count);
         const std::int64_t keyCount = queries.back().keyCount;
         const KvHead head = work.cache->head(work.layer, kvHead);
-        float* room = scratch.rooms[static_cast<std::size_t>(worker)].get();
+        float* room = rooms[static_cast<std::size_t>(worker)].get();
         attendSpan(head, queries, scale, 0, std::min(keyCount, kKeySpan),
                    merged.partials.first(count), room);
         for (std::int64_t begin = kKeySpan; begin < keyCount; begin += kKeySpan) {
@@ -157,7 +157,8 @@ void attendWholeTiles(const AttentionWork& work, const Plan& plan, ThreadPool& p
 
 }  // namespace
 
-void attend(const AttentionWork& work, ThreadPool& pool, AttentionScratch& scratch) {
+void attend(const AttentionWork& work, ThreadPool& pool, AttentionScratch& scratch,
+            std::span<AlignedFloats> rooms) {
     const Plan plan = planOf(work, pool.threadCount());
     const std::int64_t slices = plan.splitSpans ? work.shape.kvHeadCount * plan.spans
                                                 : std::int64_t{pool.threadCount()} * 2;
@@ -165,13 +166,12 @@ void attend(const AttentionWork& work, ThreadPool& pool, AttentionScratch& scrat
     scratch.queries.resize(queries);
     scratch.partials.resize(queries);
     scratch.outputs.resize(static_cast<std::int64_t>(queries) * plan.width);
-    scratch.rooms.resize(static_cast<std::size_t>(pool.threadCount()));
-    for (AlignedFloats& room : scratch.rooms)
-        room.resize(roomFloats(work.shape.headDim, plan.tileQueries()));
+    for (AlignedFloats& room : rooms)
+        room.resize(attentionRoomFloats(work.shape.headDim, plan.tileQueries()));
     if (plan.splitSpans)
-        attendSplitSpans(work, plan, pool, scratch);
+        attendSplitSpans(work, plan, pool, scratch, rooms);
     else
-        attendWholeTiles(work, plan, pool, scratch);
+        attendWholeTiles(work, plan, pool, scratch, rooms);
 }
 
 }  // namespace qllama::cpu

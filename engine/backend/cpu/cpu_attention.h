@@ -1,6 +1,7 @@
 // Divides the attention of a layer among the threads. Private to backend/cpu.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "engine/backend/cpu/aligned_floats.h"
@@ -24,9 +25,10 @@ struct AttentionScratch {
     AlignedFloats outputs;
     std::vector<AttentionPartial> partials;
     std::vector<AttentionQuery> queries;
-    std::vector<AlignedFloats> rooms;  // one a thread
 };
 
-void attend(const AttentionWork& work, ThreadPool& pool, AttentionScratch& scratch);
+// `rooms`: one a thread, which grow to what the kernels work in.
+void attend(const AttentionWork& work, ThreadPool& pool, AttentionScratch& scratch,
+            std::span<AlignedFloats> rooms);
 
 }  // namespace qllama::cpu

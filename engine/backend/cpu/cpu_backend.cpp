@@ -33,7 +33,7 @@ public:
         : m_device(describeCpu()),
           m_quantizedStore(std::move(quantized)),
           m_pool(threadCount > 0 ? threadCount : physicalCoreCount()),
-          m_panelSpaces(static_cast<std::size_t>(m_pool.threadCount())) {}
+          m_rooms(static_cast<std::size_t>(m_pool.threadCount())) {}
 
     [[nodiscard]] const DeviceInfo& device() const override { return m_device; }
 
@@ -86,7 +86,7 @@ public:
                              n == 1 ? rows : cachedRows(rows, granularity));
         m_pool.run([&](int worker) {
             Activations own = activations;
-            own.space = &m_panelSpaces[static_cast<std::size_t>(worker)];
+            own.room = m_rooms[static_cast<std::size_t>(worker)].get();
             for (RowRange range; (range = schedule.take()).begin != range.end;)
                 multiplyRange(tasks, own, granularity, range);
         });
@@ -118,7 +118,7 @@ public:
                 .first = first,
                 .rows = n,
                 .out = dataOf(out)},
-               m_pool, m_attentionScratch);
+               m_pool, m_attentionScratch, m_rooms);
     }
 
     void swiglu(Buffer& gate, const Buffer& up, std::int64_t width, std::int64_t n) override {
@@ -190,8 +190,8 @@ private:
         }
         if (n >= kLeastPackedTokens && isWanted(ActivationForm::Packed)) {
             resizePackedTokens(m_packed, n, columns);
-            for (PanelSpace& space : m_panelSpaces)
-                resizePanelSpace(space, columns);
+            for (AlignedFloats& room : m_rooms)
+                room.resize(panelRoomFloats(columns));
             forEachRow(m_packed.tiles, [&](std::int64_t tile) { packTile(x, tile, m_packed); });
             activations.packed = &m_packed;
         }
@@ -218,7 +218,7 @@ private:
     AttentionScratch m_attentionScratch;
     QuantizedActivations m_quantized;
     PackedTokens m_packed;
-    std::vector<PanelSpace> m_panelSpaces;  // one a thread
+    std::vector<AlignedFloats> m_rooms;  // one a thread: its panels of weights, or its keys
 };
 
 }  // namespace

@@ -12,7 +12,7 @@ void RowMatrix::multiply(std::int64_t begin, std::int64_t end, const Activations
     if (x.n == 1)
         matvecRows(m_weights, begin, end, x.values, out, accumulate);
     else if (x.packed)
-        multiplyPanels(m_weights, begin, end, *x.packed, *x.space, out, m_weights.rows, accumulate);
+        multiplyPanels(m_weights, begin, end, *x.packed, x.room, out, m_weights.rows, accumulate);
     else
         gemmRows(m_weights, begin, end, x.values, x.n, out, m_weights.rows, accumulate);
 }

@@ -19,7 +19,7 @@ struct Activations {
     std::int64_t n = 0;
     const QuantizedActivations* quantized = nullptr;
     const PackedTokens* packed = nullptr;  // null for a few tokens
-    PanelSpace* space = nullptr;           // with packed tokens: of the calling thread alone
+    float* room = nullptr;                 // with packed tokens: of the calling thread alone
 };
 
 enum class ActivationForm { Packed, Quantized };  // Packed: plain if there are few tokens

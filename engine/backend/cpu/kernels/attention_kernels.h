@@ -67,13 +67,14 @@ constexpr std::int64_t kQueryPiece = 64;
 }
 
 // Floats that attendSpan works in: a chunk, widened, and its queries, packed.
-[[nodiscard]] constexpr std::int64_t roomFloats(std::int64_t headDim, std::int64_t queries) {
+[[nodiscard]] constexpr std::int64_t attentionRoomFloats(std::int64_t headDim,
+                                                         std::int64_t queries) {
     return chunkElements(headDim) + queries * packedQueryFloats(headDim);
 }
 
 // Fills partials[i] for queries[i] (one at least) over the keys [begin, end) that it sees; begin is a
 // multiple of kKeySpan and end - begin <= kKeySpan. scale is 1 / sqrt(headDim); `room` holds
-// roomFloats(headDim, queries.size()), what it held is lost.
+// attentionRoomFloats(headDim, queries.size()), aligned to vectors; what it held is lost.
 void attendSpan(const KvHead& kv, std::span<const AttentionQuery> queries, float scale,
                 std::int64_t begin, std::int64_t end, std::span<AttentionPartial> partials,
                 float* room);

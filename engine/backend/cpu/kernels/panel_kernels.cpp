@@ -15,7 +15,6 @@ HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
 
 using cpu::PackedTokens;
-using cpu::PanelSpace;
 using cpu::RowMajorWeights;
 
 // A register tile: a panel of two vectors of rows by 6 tokens are 12 sums and fit 16 registers, 24 fit 32.
@@ -205,13 +204,13 @@ std::int64_t PanelsTogether(std::int64_t columns) {
 
 template <typename T>
 void MultiplyTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t end,
-                   const PackedTokens& tokens, PanelSpace& space, const Target& target) {
+                   const PackedTokens& tokens, float* room, const Target& target) {
     const std::int64_t panelFloats = LaneFloats(w.columns) * kLanes;
     const std::int64_t groupRows = PanelsTogether(w.columns) * kPanelRows;
     for (std::int64_t first = begin; first < end; first += groupRows) {
         const std::int64_t last = std::min(first + groupRows, end);
         const auto panelOf = [&](std::int64_t row) {
-            return space.floats.get() + (row - first) / kPanelRows * panelFloats;
+            return room + (row - first) / kPanelRows * panelFloats;
         };
         for (std::int64_t row = first; row < last; row += kPanelRows)
             PackPanel<T>(w, row, end, panelOf(row));
@@ -227,16 +226,16 @@ void MultiplyTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t en
 }
 
 void MultiplyPanels(const RowMajorWeights& w, std::int64_t begin, std::int64_t end,
-                    const PackedTokens& tokens, PanelSpace& space, float* out,
-                    std::int64_t outStride, bool accumulate) {
+                    const PackedTokens& tokens, float* room, float* out, std::int64_t outStride,
+                    bool accumulate) {
     const Target target{out, outStride, accumulate};
     switch (w.dtype) {
         case DType::F32:
-            return MultiplyTyped<float>(w, begin, end, tokens, space, target);
+            return MultiplyTyped<float>(w, begin, end, tokens, room, target);
         case DType::F16:
-            return MultiplyTyped<hwy::float16_t>(w, begin, end, tokens, space, target);
+            return MultiplyTyped<hwy::float16_t>(w, begin, end, tokens, room, target);
         case DType::BF16:
-            return MultiplyTyped<hwy::bfloat16_t>(w, begin, end, tokens, space, target);
+            return MultiplyTyped<hwy::bfloat16_t>(w, begin, end, tokens, room, target);
         default:
             assert(false);
     }
@@ -253,8 +252,8 @@ void ResizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t colum
     tokens.values.resize(tokens.tiles * kTileTokens * VectorsOf(columns) * kLanes);
 }
 
-void ResizePanelSpace(PanelSpace& space, std::int64_t columns) {
-    space.floats.resize(PanelsTogether(columns) * LaneFloats(columns) * kLanes);
+std::int64_t PanelRoomFloats(std::int64_t columns) {
+    return PanelsTogether(columns) * LaneFloats(columns) * kLanes;
 }
 
 }  // namespace qllama::HWY_NAMESPACE
@@ -264,7 +263,7 @@ HWY_AFTER_NAMESPACE();
 namespace qllama {
 HWY_EXPORT(PanelRowsOf);
 HWY_EXPORT(ResizePackedTokens);
-HWY_EXPORT(ResizePanelSpace);
+HWY_EXPORT(PanelRoomFloats);
 HWY_EXPORT(PackTile);
 HWY_EXPORT(MultiplyPanels);
 
@@ -278,8 +277,8 @@ void resizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t colum
     HWY_DYNAMIC_DISPATCH(ResizePackedTokens)(tokens, n, columns);
 }
 
-void resizePanelSpace(PanelSpace& space, std::int64_t columns) {
-    HWY_DYNAMIC_DISPATCH(ResizePanelSpace)(space, columns);
+std::int64_t panelRoomFloats(std::int64_t columns) {
+    return HWY_DYNAMIC_DISPATCH(PanelRoomFloats)(columns);
 }
 
 void packTile(const float* x, std::int64_t tile, PackedTokens& tokens) {
@@ -287,10 +286,10 @@ void packTile(const float* x, std::int64_t tile, PackedTokens& tokens) {
 }
 
 void multiplyPanels(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
-                    const PackedTokens& tokens, PanelSpace& space, float* out,
-                    std::int64_t outStride, bool accumulate) {
+                    const PackedTokens& tokens, float* room, float* out, std::int64_t outStride,
+                    bool accumulate) {
     HWY_DYNAMIC_DISPATCH(MultiplyPanels)
-    (weights, begin, end, tokens, space, out, outStride, accumulate);
+    (weights, begin, end, tokens, room, out, outStride, accumulate);
 }
 
 }  // namespace cpu

@@ -25,25 +25,22 @@ struct PackedTokens {
     AlignedFloats values;
 };
 
-// Where a thread packs weights.
-struct PanelSpace {
-    AlignedFloats floats;
-};
-
 // Rows that are packed together; portions of other sizes waste time.
 std::int64_t panelRows();
 
 // Makes room for n tokens, to be filled by packTile for each of its tiles (which may run on several
-// threads). Throws std::bad_alloc, as the next does.
+// threads). Throws std::bad_alloc.
 void resizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t columns);
-void resizePanelSpace(PanelSpace& space, std::int64_t columns);
 // x [n, columns]
 void packTile(const float* x, std::int64_t tile, PackedTokens& tokens);
 
+// Floats that multiplyPanels packs weights in.
+std::int64_t panelRoomFloats(std::int64_t columns);
+
 // out[token * outStride + row] (= or +=) w[row, :] . x[token, :] for row in [begin, end) and all tokens.
-// The space has room for the weights' columns.
+// `room` holds panelRoomFloats(columns), aligned to vectors; what it held is lost.
 void multiplyPanels(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
-                    const PackedTokens& tokens, PanelSpace& space, float* out,
-                    std::int64_t outStride, bool accumulate);
+                    const PackedTokens& tokens, float* room, float* out, std::int64_t outStride,
+                    bool accumulate);
 
 }  // namespace qllama::cpu

@@ -9,6 +9,7 @@
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/quant_kernels.cpp"
 #include <hwy/foreach_target.h>
 
+#include "engine/backend/cpu/kernels/fold_lanes-inl.h"
 #include "engine/backend/cpu/kernels/plain_tile_products-inl.h"
 #include "engine/backend/cpu/kernels/tile_products-inl.h"
 

@@ -9,7 +9,7 @@
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/row_kernels.cpp"
 #include <hwy/foreach_target.h>
 
-#include "engine/backend/cpu/kernels/load-inl.h"
+#include "engine/backend/cpu/kernels/fold_lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
