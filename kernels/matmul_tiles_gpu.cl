@@ -87,8 +87,8 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
     __local float4 rowScales[ROW_TILE / 4];              // of the block, as those below
     __local float4 scales[TOKEN_TILE / 4];
 #if BITS == 4
-    __local float4 rowLeast[ROW_TILE / 4];  // rowScales times -8, and the middle
-    __local float4 scaledSums[TOKEN_TILE / 4];
+    __local float4 rowLeast[ROW_TILE / 4];  // 8 times what the middle is more than rowScales
+    __local float4 tokenSums[TOKEN_TILE / 4];
 #endif
     const int a = (int)get_local_id(0);
     const int b = (int)get_local_id(1);
@@ -112,11 +112,6 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
 #else
     uchar nextScale[LINE_LOADS];
     char nextMiddle[LINE_LOADS];
-    float rowFactors[LINE_LOADS];
-#pragma unroll
-    for (int l = 0; l < LINE_LOADS; ++l)
-        rowFactors[l] = ((__global const float*)(w + (lastRow + 1) / TILE_ROWS * tileBytes))[min(
-            row0 + item + l * ITEMS, lastRow)];
 #endif
     for (int block = 0; block <= blocks; ++block) {
         // Into local memory what was read the time before.
@@ -153,11 +148,11 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
                     ((__local float*)rowScales)[line] = vload_half(0, (const half*)&nextScale[l]);
 #else
                 if (line < TOKEN_TILE)
-                    ((__local float*)scaledSums)[line] = nextFactors[l].x * nextFactors[l].y;
+                    ((__local float*)tokenSums)[line] = nextFactors[l].y;
                 if (line < ROW_TILE) {
-                    ((__local float*)rowScales)[line] = rowFactors[l] * (float)nextScale[l];
+                    ((__local float*)rowScales)[line] = (float)nextScale[l];
                     ((__local float*)rowLeast)[line] =
-                        rowFactors[l] * (float)(8 * (nextMiddle[l] - nextScale[l]));
+                        (float)(8 * (nextMiddle[l] - nextScale[l]));
                 }
 #endif
             }
@@ -231,18 +226,35 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void matmul(
             const int position = (j / 4 * SIDE + b) * 4 + j % 4;
             const float scale = ((__local const float*)scales)[position];
 #if BITS == 4
-            const float scaledSum = ((__local const float*)scaledSums)[position];
+            const float sum = ((__local const float*)tokenSums)[position];
 #endif
 #pragma unroll
             for (int i = 0; i < EACH / 4; ++i) {
-                totals[j][i] =
-                    mad(rowScales[i * SIDE + a] * scale, FLOATS(sums[j][i]), totals[j][i]);
-#if BITS == 4
-                totals[j][i] = mad(rowLeast[i * SIDE + a], (float4)(scaledSum), totals[j][i]);
+                const float4 scales4 = rowScales[i * SIDE + a];
+                const float4 products = FLOATS(sums[j][i]);
+#if BITS == 8
+                totals[j][i] = mad(scales4 * scale, products, totals[j][i]);
+#else
+                // Whole steps of the row's factor, below 2^24: exact.
+                const float4 steps =
+                    mad(rowLeast[i * SIDE + a], (float4)(sum), scales4 * products);
+                totals[j][i] = mad((float4)(scale), steps, totals[j][i]);
 #endif
             }
         }
     }
+#if BITS == 4
+    __global const float* factors =
+        (__global const float*)(w + (lastRow + 1) / TILE_ROWS * tileBytes);
+#pragma unroll
+    for (int i = 0; i < EACH / 4; ++i) {
+        const int row = min(row0 + (i * SIDE + a) * 4, lastRow - 3);
+        const float4 four = vload4(0, factors + row);
+#pragma unroll
+        for (int j = 0; j < TOKENS; ++j)
+            totals[j][i] *= four;
+    }
+#endif
 #pragma unroll
     for (int j = 0; j < TOKENS; ++j) {
         const int token = token0 + (j / 4 * SIDE + b) * 4 + j % 4;

@@ -2,6 +2,7 @@
 
 #include <QLocale>
 #include <QTimer>
+#include <utility>
 
 #include "gui/window/activity_bar.h"
 #include "gui/window/device_menu.h"
@@ -92,7 +93,6 @@ void LoadPresenter::connectEngine() {
 void LoadPresenter::load(const CheckpointLocation& location) {
     m_location = location;
     m_running = request();
-    m_textFollows = false;
     showActivity(tr("Opening %1").arg(displayName(location)), -1);
     m_running.id = m_parts.engine.load(m_running);
     // After the load, which stops a text that waits for an answer: it is not ended by its device.
@@ -190,9 +190,10 @@ void LoadPresenter::showActivity(const QString& text, double fraction) {
                                   fraction);
 }
 
-void LoadPresenter::announceText() {
-    m_textFollows = true;
-    showActivity(m_activity, m_fraction);
+void LoadPresenter::setTextFollows(bool follows) {
+    if (std::exchange(m_textFollows, follows) == follows) return;
+    if (m_parts.engine.state() == EngineController::State::Loading)
+        showActivity(m_activity, m_fraction);
 }
 
 // Also when another model was asked for before the engine's word came: if that one fails, this is the

@@ -47,8 +47,8 @@ public:
     // A device failed while it computed: says so, and offers the CPU where the user wants to be asked.
     void offerOtherDevice(const Error& error);
     void chooseTokenizer();
-    // The progress says that a text is to follow this load.
-    void announceText();
+    // Whether the progress says that a text is to follow the load.
+    void setTextFollows(bool follows);
     // The model asked for last, with the values of the controls: what to remember.
     [[nodiscard]] LoadRequest request() const;
 

@@ -64,6 +64,8 @@ MainWindow::~MainWindow() {
 
 void MainWindow::connectActions() {
     connect(m_actions->generate, &QAction::triggered, this, &MainWindow::generate);
+    // The load may be too far to be stopped.
+    connect(m_actions->stop, &QAction::triggered, this, [this] { setTextFollows(false); });
     connect(m_actions->stop, &QAction::triggered, m_engine.get(), &EngineController::stop);
     connect(m_actions->reload, &QAction::triggered, m_loads, &LoadPresenter::loadAgain);
     connect(m_actions->chooseTokenizer, &QAction::triggered, m_loads,
@@ -105,9 +107,12 @@ void MainWindow::connectOutputActions() {
 void MainWindow::connectParts() {
     connect(m_engine.get(), &EngineController::stateChanged, this, &MainWindow::updateState);
     connect(m_engine.get(), &EngineController::modelLoaded, this, &MainWindow::updateState);
-    const auto forgetText = [this] { m_textFollows = false; };
-    connect(m_engine.get(), &EngineController::loadStarted, this, forgetText);
-    connect(m_engine.get(), &EngineController::loadFailed, this, forgetText);
+    connect(m_engine.get(), &EngineController::loadStarted, this,
+            [this] { setTextFollows(false); });
+    // Not when it is one that was given up for another, which the text is to follow.
+    connect(m_engine.get(), &EngineController::loadFailed, this, [this] {
+        if (m_engine->state() != EngineController::State::Loading) setTextFollows(false);
+    });
     connect(m_engine.get(), &EngineController::modelMoved, this, &MainWindow::showDeviceName);
     connectDevices();
     connect(m_prompt, &PromptEditor::filesDropped, this,
@@ -167,17 +172,18 @@ void MainWindow::updateState() {
     m_output->setHint(hintFor(state, hasModel));
     setWindowTitle(hasModel ? tr("%1 – QLLaMA").arg(toQString(m_engine->model()->name))
                             : tr("QLLaMA"));
-    // What the load had to say stays.
-    if (state != State::Loading && std::exchange(m_textFollows, false) && state == State::Ready)
-        startText();
+    if (m_textFollows && state != State::Loading) {
+        setTextFollows(false);
+        // What the load had to say stays in view.
+        if (state == State::Ready) startText();
+    }
 }
 
 QString MainWindow::hintFor(EngineController::State state, bool hasModel) {
     if (state == EngineController::State::Loading)
         return tr(
-            "The model is being loaded. You can write the prompt meanwhile, and press Generate: "
-            "the "
-            "text begins as soon as the model is there.");
+            "The model is being loaded. You can write the prompt meanwhile and press Generate: the "
+            "text begins when the model is there.");
     if (hasModel)
         return tr(
             "Write a prompt below and press Generate. The text appears here as the model "
@@ -193,8 +199,13 @@ void MainWindow::generate() {
         startText();
         return;
     }
-    m_textFollows = true;
-    m_loads->announceText();
+    setTextFollows(true);
+}
+
+// Generate was pressed while a model is being loaded, or that is taken back.
+void MainWindow::setTextFollows(bool follows) {
+    m_textFollows = follows;
+    m_loads->setTextFollows(follows);
     updateState();
 }
 

@@ -81,6 +81,7 @@ private:
 
     void generate();
     void startText();
+    void setTextFollows(bool follows);
     void openPromptFile(const std::filesystem::path& path);
     void saveOutput();
     void dropFiles(const QMimeData& data, bool onPrompt);
@@ -95,7 +96,7 @@ private:
 
     WindowServices m_services;
     RecentModels m_recent;
-    bool m_textFollows = false;  // Generate was pressed while the model is being loaded
+    bool m_textFollows = false;
     int m_textSteps = 0;
     WindowActions* m_actions;
     MessageBar* m_messages = nullptr;

@@ -85,12 +85,12 @@ private slots:
     }
 
     void generateWhileLoadingFollowsTheLoad() {
-        std::binary_semaphore mayEnd{0};
-        m_window->script->load = [&](const LoadRequest& request, const LoadProgressSink& progress,
-                                     auto&&) -> Result<ModelInfo> {
+        m_window->script->load = [this](const LoadRequest& request,
+                                        const LoadProgressSink& progress,
+                                        auto&&) -> Result<ModelInfo> {
             progress({500, 2000});
             m_window->reached.release();
-            mayEnd.acquire();
+            m_window->mayEnd.acquire();
             ModelInfo info = ScriptedEngine::modelInfo(request);
             info.notes = {"Not all of it fits there."};
             return info;
@@ -103,7 +103,7 @@ private slots:
         QTRY_COMPARE(m_window->find<ActivityBar>("activityBar")->text(),
                      "Loading fable: 500 bytes of 1.95 KiB; the text follows");
         prompt->setPlainText("Once");  // one goes on writing
-        mayEnd.release();
+        m_window->mayEnd.release();
         QTRY_VERIFY(m_window->output()->toPlainText().contains("Once upon a time"));
         QCOMPARE(m_window->requests.size(), std::size_t{1});
         QCOMPARE(m_window->label("messageText"), "Not all of it fits there.");
@@ -128,20 +128,70 @@ private slots:
         QVERIFY(m_window->find<QPushButton>("generateButton")->isEnabled());
     }
 
+    // Escape came when the load could not be stopped any more.
+    void noTextFollowsALoadThatEndsAllTheSame() {
+        m_window->script->load = [this](const LoadRequest& request,
+                                        const LoadProgressSink& progress,
+                                        auto&&) -> Result<ModelInfo> {
+            progress({2000, 2000});
+            m_window->reached.release();
+            m_window->mayEnd.acquire();
+            return ScriptedEngine::modelInfo(request);
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        m_window->reached.acquire();
+        m_window->click("generateButton");
+        auto* activity = m_window->find<ActivityBar>("activityBar");
+        QTRY_VERIFY(activity->text().endsWith("; the text follows"));
+        QTest::keyClick(m_window->window.get(), Qt::Key_Escape);
+        QVERIFY(!activity->text().endsWith("; the text follows"));
+        m_window->mayEnd.release();
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(m_window->knowsDevices());
+        QCOMPARE(m_window->window->engine().state(), State::Ready);
+        QVERIFY(m_window->requests.empty());
+    }
+
+    // The first model was asked for with a text, the second without at first; the first one's end, which
+    // comes late, is none of the second.
+    void theTextFollowsTheLoadThatItWasAskedFor() {
+        m_window->script->load = [this](const LoadRequest& request,
+                                        auto&&...) -> Result<ModelInfo> {
+            m_window->reached.release();
+            m_window->mayEnd.acquire();
+            if (request.location.model.filename() == "fable") return cancelledError();
+            return ScriptedEngine::modelInfo(request);
+        };
+        m_window->openScripted(startWith("/models/fable"));
+        m_window->reached.acquire();
+        auto* generate = m_window->find<QPushButton>("generateButton");
+        m_window->click("generateButton");
+        m_window->answer = "/models/mine";
+        m_window->action("Open Model Folder…")->trigger();
+        QVERIFY(generate->isEnabled());
+        m_window->click("generateButton");
+        QVERIFY(!generate->isEnabled());
+        m_window->mayEnd.release();
+        m_window->reached.acquire();
+        m_window->mayEnd.release();
+        QTRY_COMPARE(m_window->requests.size(), std::size_t{1});
+        QVERIFY(m_window->becomesIdle());
+        QCOMPARE(m_window->window->engine().model()->name, "mine");
+    }
+
     // Though a model is there: the one of before.
     void noTextFollowsALoadThatFails() {
         m_window->script->keepsModelOnFailure = true;
         m_window->openIdle();
-        std::binary_semaphore mayEnd{0};
-        m_window->script->load = [&](auto&&...) -> Result<ModelInfo> {
+        m_window->script->load = [this](auto&&...) -> Result<ModelInfo> {
             m_window->reached.release();
-            mayEnd.acquire();
+            m_window->mayEnd.acquire();
             return Error{ErrorCode::InvalidFile, "The file ends too early.", "broken.pth"};
         };
         m_window->action("Load Again")->trigger();
         m_window->reached.acquire();
         m_window->click("generateButton");
-        mayEnd.release();
+        m_window->mayEnd.release();
         QVERIFY(m_window->becomesIdle());
         QCOMPARE(m_window->window->engine().state(), State::Ready);
         QVERIFY(m_window->label("messageText").contains("The file ends too early."));

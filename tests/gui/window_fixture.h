@@ -152,6 +152,7 @@ struct ScriptedWindow : WindowFixture {
     std::vector<LoadRequest> loads;
     std::vector<GenerationRequest> requests;
     std::binary_semaphore reached{0};
+    std::counting_semaphore<> mayEnd{0};  // for what the script makes wait
 
     ScriptedWindow() {
         script->load = [this](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
@@ -171,7 +172,10 @@ struct ScriptedWindow : WindowFixture {
         };
     }
     // The engine's thread, which keeps what it is asked for, ends before what it keeps it in.
-    ~ScriptedWindow() { window.reset(); }
+    ~ScriptedWindow() {
+        mayEnd.release(100);  // of a test that failed before it did
+        window.reset();
+    }
     ScriptedWindow(const ScriptedWindow&) = delete;
     ScriptedWindow& operator=(const ScriptedWindow&) = delete;
 

@@ -53,6 +53,7 @@ private slots:
     void weightsStayWithinHalfAStep();
     void fourBitsBeatPlainRounding();
     void constantAndZeroRowsAreExact();
+    void smallBlocksBesideLargeOnesAreNotLost();
     void sizesAreWhatTheFormatSays();
     void productsAgreeWithPlainLoop_data();
     void productsAgreeWithPlainLoop();
@@ -125,6 +126,19 @@ void TestQuantization::constantAndZeroRowsAreExact() {
             QVERIFY(std::abs(rows[1][k] - 0.5F) <= 0.5F / 1024.0F);
             QCOMPARE(rows[2][k], 0.0F);
         }
+    }
+}
+
+// All blocks of a row share a factor, whose steps the largest one wants large.
+void TestQuantization::smallBlocksBesideLargeOnesAreNotLost() {
+    for (const float small : {0.005F, 0.003F, 0.002F}) {
+        std::vector<float> values(64, 1.0F);
+        for (std::size_t k = 32; k < 64; ++k)
+            values[k] = k % 2 == 0 ? small : -small;
+        const auto rows = dequantised(tensorOf("w", {1, 64}, DType::F32, values), QuantFormat::Q4);
+        for (std::size_t k = 32; k < 64; ++k)
+            QVERIFY2(std::abs(rows[0][k] - values[k]) <= 0.25F * small,
+                     qPrintable(QString("%1 for %2").arg(rows[0][k]).arg(values[k])));
     }
 }
 

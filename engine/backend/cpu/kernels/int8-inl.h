@@ -172,8 +172,8 @@ HWY_INLINE Ints AddPairProducts(Ints w, Ints f, Ints total) {
 
 // Collects products of unsigned 4-bit weights with signed activations over a block, less what the middle
 // step adds. The result fits 16 bits (8 * 32 * 127 at most): VNNI leaves it in the lower half of 32, others
-// in two 16-bit parts, which fit as well (eight groups of 2 * 15 * 127, and less); on the way there they may
-// go round. *start is -8 times the sum of the activations, as 16 bits.
+// in two 16-bit parts, which fit as well (the one that starts below 0 like the whole sum, the other eight groups
+// of 2 * 15 * 127); on the way there they may go round. *start is -8 times the sum of the activations, as 16 bits.
 struct NibbleSum {
 #if HWY_TARGET == HWY_AVX3_DL
     Ints sum;

@@ -23,24 +23,29 @@ constexpr int kTileTokens = 1;
 constexpr int kSmallTileTokens = 1;
 constexpr int kMatvecTiles = 1;
 
-// The exact sum of a block for a row; q4's weights are integers times the row's factor.
-template <QuantFormat kFormat>
-std::int32_t BlockSum(const std::byte* block, std::int64_t row, const std::int8_t* values) {
-    constexpr std::int64_t kStored = kFormat == QuantFormat::Q8 ? kBlockColumns : kBlockColumns / 2;
+// The sum of q times activations over a block, for a row.
+std::int32_t BlockSumQ8(const std::byte* block, std::int64_t row, const std::int8_t* values) {
+    const std::byte* weights = block + kTileRows * 2 + row * kGroupColumns;
+    std::int32_t sum = 0;
+    for (std::int64_t k = 0; k < kBlockColumns; ++k)
+        sum +=
+            static_cast<std::int8_t>(weights[k / kGroupColumns * kGroupBytes + k % kGroupColumns]) *
+            values[k];
+    return sum;
+}
+
+// The same with q4, of weights in steps of the row's factor.
+std::int32_t BlockSumQ4(const std::byte* block, std::int64_t row, const std::int8_t* values) {
     const std::byte* weights = block + kTileRows * 2 + row * kGroupColumns;
     const int scale = std::to_integer<int>(block[row]);
     const int middle = kMiddleStep * static_cast<std::int8_t>(block[kTileRows + row]);
+    constexpr std::int64_t kStored = kBlockColumns / 2;
     std::int32_t sum = 0;
     for (std::int64_t k = 0; k < kStored; ++k) {
         const std::byte w = weights[k / kGroupColumns * kGroupBytes + k % kGroupColumns];
-        if constexpr (kFormat == QuantFormat::Q8) {
-            sum += static_cast<std::int8_t>(w) * values[k];
-        } else {
-            const int low = std::to_integer<int>(w & std::byte{15}) - kMiddleStep;
-            const int high = std::to_integer<int>(w >> 4) - kMiddleStep;
-            sum +=
-                (scale * low + middle) * values[k] + (scale * high + middle) * values[k + kStored];
-        }
+        const int low = std::to_integer<int>(w & std::byte{15}) - kMiddleStep;
+        const int high = std::to_integer<int>(w >> 4) - kMiddleStep;
+        sum += (scale * low + middle) * values[k] + (scale * high + middle) * values[k + kStored];
     }
     return sum;
 }
@@ -49,17 +54,20 @@ std::int32_t BlockSum(const std::byte* block, std::int64_t row, const std::int8_
 template <QuantFormat kFormat>
 float PairSum(const std::byte* blocks, std::int64_t count, std::int64_t row,
               const std::int8_t* values) {
-    std::int32_t whole = 0;
+    std::int32_t steps = 0;
     float sum = 0;
     for (std::int64_t b = 0; b < count; ++b) {
         const std::byte* block = blocks + b * BlockBytes<kFormat>();
-        const std::int32_t exact = BlockSum<kFormat>(block, row, values + b * kBlockColumns);
-        std::uint16_t scale;
-        std::memcpy(&scale, block + row * 2, sizeof scale);
-        whole += exact;
-        sum += halfToFloat(scale) * static_cast<float>(exact);
+        const std::int8_t* mine = values + b * kBlockColumns;
+        if constexpr (kFormat == QuantFormat::Q4) {
+            steps += BlockSumQ4(block, row, mine);
+        } else {
+            std::uint16_t scale;
+            std::memcpy(&scale, block + row * 2, sizeof scale);
+            sum += halfToFloat(scale) * static_cast<float>(BlockSumQ8(block, row, mine));
+        }
     }
-    return kFormat == QuantFormat::Q8 ? sum : static_cast<float>(whole);
+    return kFormat == QuantFormat::Q4 ? static_cast<float>(steps) : sum;
 }
 
 template <QuantFormat kFormat, int, int, int kStride>

@@ -2,7 +2,7 @@
 // blocks of 32 with one scale.
 //
 // Contract: y[row] = sum over these pairs, in order, of the activations' scale * the pair's sum, in f32 with
-// fused multiply-adds. With q4 the pair's sum is an exact integer, and the row's factor comes last; with q8
+// fused multiply-adds. With q4 the pair's sum is an exact integer that is rounded once, to f32, and the row's factor comes last; with q8
 // it is that of the weights' scale * (exact integer sum of the block). So one token alone and the same token
 // in a batch, on any number of threads and on every instruction set with FMA, give bit-identical results.
 #pragma once
@@ -52,7 +52,7 @@ struct QuantizedActivations {
 void resizeActivations(QuantizedActivations& activations, std::int64_t n, std::int64_t columns);
 
 // Rounds the tokens [begin, end) of x [n, columns]; whole tiles of those that are stored together fastest.
-// Where a value is no number or infinite, so are all products with its block.
+// Where a value is no number or infinite, so are all products with its pair of blocks.
 void roundTokens(const float* x, std::int64_t columns, std::int64_t begin, std::int64_t end,
                  QuantizedActivations& activations);
 

@@ -226,6 +226,10 @@ void QuantizeTileQ4(const float* panel, std::int64_t stride, std::int64_t column
         std::byte* target = tile + index * infoOf(QuantFormat::Q4).blockBytes;
         float* blockScales = scales.data() + index * kTileRows;
         float* blockMiddles = middles.data() + index * kTileRows;
+        // A block far below the others of its row is left with one step, not with its middle alone.
+        for (std::int64_t row = 0; row < kTileRows; ++row)
+            if (blockScales[row] > 0)
+                blockScales[row] = std::max(blockScales[row], rowFactors[row]);
         RoundToSteps(rowFactors, blockScales, target);
         RoundToSteps(middleFactors, blockMiddles, target + kTileRows);
         PackNibbles(transposed[static_cast<std::size_t>(index)], blockScales, blockMiddles,

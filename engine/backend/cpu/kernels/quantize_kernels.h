@@ -9,8 +9,8 @@
 namespace qllama::cpu {
 
 // panel: [16][stride] f32, zero in missing rows and from `columns` up to the next whole block.
-// tile: blocks of the format, one after the other; rowFactors: [16][2] for formats that have them.
-// Scales and minima minimise the squared error of each block (see quantize_kernels.cpp). A row with a
+// tile: blocks of the format, one after the other; rowFactors: [16] for formats that have them.
+// Scales and middles minimise the squared error of each block (see quantize_kernels.cpp). A row with a
 // value that is infinite or no number comes out as no numbers.
 void quantizeTile(QuantFormat format, const float* panel, std::int64_t stride, std::int64_t columns,
                   std::byte* tile, float* rowFactors);
