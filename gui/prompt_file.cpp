@@ -27,10 +27,19 @@ Error readError(const std::string& name) {
             std::string("Cannot read the text: ") + std::strerror(code) + ".", name};
 }
 
+constexpr char kStandardInput[] = "-";
+
 }  // namespace
 
+bool isStream(const std::filesystem::path& path) {
+    if (path == kStandardInput) return true;
+    std::error_code failed;
+    const auto status = std::filesystem::status(path, failed);
+    return std::filesystem::is_other(status);
+}
+
 Result<std::string> readPromptFile(const std::filesystem::path& path) {
-    const bool standardInput = path == "-";
+    const bool standardInput = path == kStandardInput;
     const std::string name = standardInput ? "standard input" : path.string();
     const OpenFile file{standardInput ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC),
                         !standardInput};

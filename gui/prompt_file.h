@@ -12,4 +12,7 @@ namespace qllama {
 // more than 64 MiB, far beyond any context, so that a wrong file name cannot exhaust the memory.
 Result<std::string> readPromptFile(const std::filesystem::path& path);
 
+// Whether to read it may wait for someone else: standard input ("-"), a pipe or a device.
+[[nodiscard]] bool isStream(const std::filesystem::path& path);
+
 }  // namespace qllama

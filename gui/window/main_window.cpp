@@ -169,7 +169,9 @@ void MainWindow::updateState() {
                                     (state == State::Loading && !m_textFollows));
     m_actions->stop->setEnabled(busy);
     m_actions->unload->setEnabled(hasModel);
-    m_output->setHint(hintFor(state, hasModel));
+    m_output->setHint(m_textFollows && state == State::Loading
+                          ? tr("The model is being loaded. The text begins when it is there.")
+                          : hintFor(state, hasModel));
     setWindowTitle(hasModel ? tr("%1 – QLLaMA").arg(toQString(m_engine->model()->name))
                             : tr("QLLaMA"));
     if (m_textFollows && state != State::Loading) {
@@ -217,7 +219,10 @@ void MainWindow::startText() {
 }
 
 void MainWindow::openPromptFile(const std::filesystem::path& path) {
-    const auto bytes = readPromptFile(path);
+    const auto bytes = isStream(path)
+                           ? Error{ErrorCode::InvalidRequest,
+                                   "A pipe or a device is no prompt; choose a file.", path.string()}
+                           : readPromptFile(path);
     if (bytes.ok()) {
         m_prompt->setPromptFromFile(bytes.value(), pathText(path.filename()));
         return;

@@ -4,6 +4,7 @@
 #include <QSettings>
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/quant/weight_cache.h"
@@ -18,13 +19,10 @@
 namespace qllama {
 namespace {
 
-const std::filesystem::path kStandardInput = "-";
-
-// Standard input is read to its end before there is a window that could stand still meanwhile.
-Result<void> takeStandardInput(WindowStart& start) {
-    if (start.promptFile != kStandardInput) return {};
-    start.promptFile.reset();
-    QLLAMA_TRY(start.prompt, readPromptFile(kStandardInput));
+// A stream is read to its end before there is a window that could stand still meanwhile.
+Result<void> takeStream(WindowStart& start) {
+    if (!start.promptFile || !isStream(*start.promptFile)) return {};
+    QLLAMA_TRY(start.prompt, readPromptFile(*std::exchange(start.promptFile, {})));
     return {};
 }
 
@@ -56,7 +54,7 @@ int runWindow(int argc, char** argv) {
     }
     WindowServices services = realServices();
     WindowStart start = windowStart(arguments, *services.settings);
-    if (const auto taken = takeStandardInput(start); !taken.ok()) {
+    if (const auto taken = takeStream(start); !taken.ok()) {
         std::fprintf(stderr, "%s\n", taken.error().text().c_str());
         return 1;
     }

@@ -8,6 +8,8 @@
 #include <QSpinBox>
 #include <QToolButton>
 
+#include <sys/stat.h>
+
 #include "gui/window/activity_bar.h"
 #include "gui/window/application.h"
 #include "gui/window/prompt_editor.h"
@@ -102,6 +104,7 @@ private slots:
         QVERIFY(!m_window->find<QPushButton>("generateButton")->isEnabled());
         QTRY_COMPARE(m_window->find<ActivityBar>("activityBar")->text(),
                      "Loading fable: 500 bytes of 1.95 KiB; the text follows");
+        QVERIFY(m_window->output()->hint().contains("The text begins when it is there."));
         prompt->setPlainText("Once");  // one goes on writing
         m_window->mayEnd.release();
         QTRY_VERIFY(m_window->output()->toPlainText().contains("Once upon a time"));
@@ -264,6 +267,17 @@ private slots:
         m_window->click("openPromptButton");
         QVERIFY(m_window->label("messageText").contains("missing.txt") ||
                 m_window->label("messageText").contains("file"));
+    }
+
+    // Whose writer may never come: the window would wait for it.
+    void aPipeIsNoPromptFile() {
+        const QString path = m_window->folder.filePath("pipe");
+        QCOMPARE(mkfifo(path.toUtf8().constData(), 0600), 0);
+        m_window->openIdle();
+        m_window->answer = path;
+        m_window->click("openPromptButton");
+        QVERIFY(m_window->label("messageText").contains("pipe"));
+        QVERIFY(m_window->label("promptSource").isEmpty());
     }
 
     void aPromptWrittenAnewIsNoFilesAnyMore_data() {
