@@ -54,10 +54,17 @@ std::vector<fs::path> cacheFiles(const fs::path& folder, std::error_code& failed
     return paths;
 }
 
+bool isLeftOver(const fs::path& path) {
+    if (path.extension() == kUnfinished) return !isBeingWritten(path);
+    const auto file = MappedFile::open(path);
+    return file.ok() && isOutdated(file.value()->bytes());
+}
+
+// What a crash or an earlier version left behind.
 void removeLeftovers(const fs::path& folder) {
     std::error_code ignored;
     for (const fs::path& path : cacheFiles(folder, ignored))
-        if (path.extension() == kUnfinished && !isBeingWritten(path)) fs::remove(path, ignored);
+        if (isLeftOver(path)) fs::remove(path, ignored);
 }
 
 Error folderError(const fs::path& folder, const std::error_code& failed) {

@@ -11,7 +11,8 @@ namespace qllama {
 namespace {
 
 constexpr std::string_view kMagic = "QLLaMAqw";
-constexpr std::uint64_t kFileVersion = 1;
+// Of this file, and of what the bytes of a matrix mean.
+constexpr std::uint64_t kVersion = std::uint64_t{1} << 32 | kQuantLayoutVersion;
 constexpr std::size_t kKeyBytes = 32;
 constexpr std::size_t kHeaderBytes = kMagic.size() + kKeyBytes + 5 * sizeof(std::uint64_t);
 constexpr std::uint64_t kMaxIndexBytes = 64U << 20;  // a thousand matrices need about 100 KB
@@ -108,6 +109,29 @@ std::optional<CacheIndex> decodeIndex(std::span<const std::byte> bytes, std::uin
     return index;
 }
 
+struct Header {
+    std::string key;
+    std::uint64_t version = 0;
+    std::uint64_t indexOffset = 0;
+    std::uint64_t indexBytes = 0;
+    std::uint64_t indexChecksum = 0;
+};
+
+Result<Header> decodeHeader(std::span<const std::byte> file) {
+    if (file.size() < kHeaderBytes) return damaged("it is cut short");
+    Cursor cursor(file.first(kHeaderBytes));
+    if (cursor.string(kMagic.size()) != kMagic) return damaged("it is another kind of file");
+    Header header;
+    header.key = cursor.string(kKeyBytes);
+    header.version = cursor.number();
+    header.indexOffset = cursor.number();
+    header.indexBytes = cursor.number();
+    header.indexChecksum = cursor.number();
+    const auto checked = file.first(kHeaderBytes - sizeof(std::uint64_t));
+    if (cursor.number() != contentChecksum(checked)) return damaged("its header is damaged");
+    return header;
+}
+
 }  // namespace
 
 QuantizedMatrix CachedMatrix::form() const {
@@ -140,7 +164,7 @@ std::string encodeCacheHeader(const CacheIndex& index, std::uint64_t indexOffset
     std::string key = index.key;
     key.resize(kKeyBytes, ' ');
     header += key;
-    addNumber(header, kFileVersion);
+    addNumber(header, kVersion);
     addNumber(header, indexOffset);
     addNumber(header, encodedIndex.size());
     addNumber(header, contentChecksum(encodedIndex));
@@ -149,25 +173,22 @@ std::string encodeCacheHeader(const CacheIndex& index, std::uint64_t indexOffset
 }
 
 Result<CacheIndex> decodeCacheFile(std::span<const std::byte> file) {
-    if (file.size() < kHeaderBytes) return damaged("it is cut short");
-    Cursor cursor(file.first(kHeaderBytes));
-    if (cursor.string(kMagic.size()) != kMagic) return damaged("it is another kind of file");
-    const std::string key = cursor.string(kKeyBytes);
-    const std::uint64_t version = cursor.number();
-    const std::uint64_t offset = cursor.number();
-    const std::uint64_t size = cursor.number();
-    const std::uint64_t indexChecksum = cursor.number();
-    const auto checked = file.first(kHeaderBytes - sizeof(std::uint64_t));
-    if (cursor.number() != contentChecksum(checked)) return damaged("its header is damaged");
-    if (version != kFileVersion) return damaged("another version of the program wrote it");
-    if (offset > file.size() || size != file.size() - offset) return damaged("it is cut short");
-    const auto encoded = file.subspan(offset);
-    if (size > kMaxIndexBytes || contentChecksum(encoded) != indexChecksum)
+    QLLAMA_TRY(const Header header, decodeHeader(file));
+    if (header.version != kVersion) return damaged("another version of the program wrote it");
+    if (header.indexOffset > file.size() || header.indexBytes != file.size() - header.indexOffset)
+        return damaged("it is cut short");
+    const auto encoded = file.subspan(header.indexOffset);
+    if (header.indexBytes > kMaxIndexBytes || contentChecksum(encoded) != header.indexChecksum)
         return damaged("its index is damaged");
-    std::optional<CacheIndex> index = decodeIndex(encoded, offset);
+    std::optional<CacheIndex> index = decodeIndex(encoded, header.indexOffset);
     if (!index) return damaged("its index makes no sense");
-    index->key = key;
+    index->key = header.key;
     return *index;
+}
+
+bool isOutdated(std::span<const std::byte> file) {
+    const auto header = decodeHeader(file);
+    return header.ok() && header.value().version < kVersion;
 }
 
 std::vector<std::span<const std::byte>> checksumChunks(const QuantizedMatrix& matrix) {

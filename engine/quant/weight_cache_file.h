@@ -47,6 +47,9 @@ std::string encodeCacheHeader(const CacheIndex& index, std::uint64_t indexOffset
 // of another version, or damaged; every matrix is checked to lie inside it.
 Result<CacheIndex> decodeCacheFile(std::span<const std::byte> file);
 
+// Whether an intact header is that of an earlier version, whose weights nobody asks for any more.
+[[nodiscard]] bool isOutdated(std::span<const std::byte> file);
+
 // A matrix is checked in chunks, so that threads can share a large one; its checksum is
 // joinChecksums() of contentChecksum() of each.
 std::vector<std::span<const std::byte>> checksumChunks(const QuantizedMatrix& matrix);

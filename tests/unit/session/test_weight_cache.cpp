@@ -6,10 +6,13 @@
 #include <QTest>
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <tuple>
 
+#include "engine/common/content_checksum.h"
 #include "engine/quant/weight_cache.h"
 #include "engine/session/model_loader.h"
 #include "engine/session/model_maker.h"
@@ -63,6 +66,7 @@ private slots:
     void unwritableIsANote();
     void stopLeavesNoFile();
     void leftoversAreRemoved();
+    void filesOfEarlierVersionsAreRemoved();
     void keysFollowTheContent();
     void listsAndClears();
 
@@ -286,6 +290,39 @@ void TestWeightCache::leftoversAreRemoved() {
     other.value().reset();
     QCOMPARE(std::distance(fs::directory_iterator(m_cache), {}), 1);
     QVERIFY(fs::exists(m_cache / "notes.txt"));
+}
+
+void TestWeightCache::filesOfEarlierVersionsAreRemoved() {
+    load(Precision::Q8);
+    const fs::path kept = onlyFile(m_cache);
+    const std::vector<char> content = contentOf(kept);
+    // The version follows the magic and the key, and the checksum of all before it three numbers more.
+    const auto ofVersion = [&content](std::uint64_t (*change)(std::uint64_t)) {
+        constexpr std::size_t kVersionAt = 8 + 32;
+        constexpr std::size_t kChecksumAt = kVersionAt + 4 * sizeof(std::uint64_t);
+        std::vector<char> other = content;
+        std::uint64_t version;
+        std::memcpy(&version, &other[kVersionAt], sizeof version);
+        version = change(version);
+        std::memcpy(&other[kVersionAt], &version, sizeof version);
+        const std::uint64_t checksum =
+            contentChecksum(std::as_bytes(std::span(other).first(kChecksumAt)));
+        std::memcpy(&other[kChecksumAt], &checksum, sizeof checksum);
+        return other;
+    };
+    const auto beside = [&kept](const char* name) {
+        return kept.parent_path() / (name + kept.extension().string());
+    };
+    overwrite(beside("first"), ofVersion([](std::uint64_t) { return std::uint64_t{1}; }));
+    overwrite(beside("earlier"), ofVersion([](std::uint64_t version) { return version - 1; }));
+    overwrite(beside("later"), ofVersion([](std::uint64_t version) { return version + 1; }));
+    overwrite(beside("damaged"), std::vector<char>(content.size(), 'x'));
+    load(Precision::Q4);
+    QVERIFY(!fs::exists(beside("first")));
+    QVERIFY(!fs::exists(beside("earlier")));
+    QVERIFY(fs::exists(beside("later")));
+    QVERIFY(fs::exists(beside("damaged")));
+    QVERIFY(fs::exists(kept));
 }
 
 void TestWeightCache::keysFollowTheContent() {
