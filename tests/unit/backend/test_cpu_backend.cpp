@@ -53,7 +53,9 @@ void TestCpuBackend::matmulAgreesWithPlainLoop_data() {
     QTest::addColumn<int>("n");
     const int shapes[][3] = {{1, 1, 1},      {3, 7, 2},     {17, 33, 1},    {17, 33, 5},
                              {64, 256, 1},   {65, 515, 33}, {130, 1030, 1}, {45, 1030, 150},
-                             {530, 600, 20}, {65, 515, 47}, {530, 600, 44}, {7, 13, 41}};
+                             {530, 600, 20}, {65, 515, 47}, {530, 600, 44}, {7, 13, 41},
+                             {45, 1030, 3},  {45, 600, 4},  {33, 515, 6},   {33, 1030, 9},
+                             {65, 300, 11},  {530, 600, 18}};
     for (const std::string& target : m_targets)
         for (const DType dtype : {DType::F32, DType::F16, DType::BF16})
             for (const auto& shape : shapes)

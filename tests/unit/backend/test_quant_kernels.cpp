@@ -181,7 +181,7 @@ void TestQuantKernels::productsHaveTheBitsOfThePlainLoop_data() {
     QTest::addColumn<QString>("values");
     for (const std::string& target : cpu::simdTargetsFound())
         for (const QuantFormatInfo& info : quantFormats())
-            for (const int tokens : {1, 3, 4, 8, 12, 29})
+            for (const int tokens : {1, 2, 3, 4, 8, 11, 12, 14, 29})
                 for (const char* values : {"random", "extreme", "largest steps"})
                     QTest::addRow("%s %s n=%d %s", target.c_str(), std::string(info.key).c_str(),
                                   tokens, values)

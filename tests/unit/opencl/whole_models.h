@@ -25,6 +25,18 @@ inline bool offersTwoDevices() {
     return listDevices().devices.size() >= 3;
 }
 
+// Those two: of one kind, so that what is compiled for the first serves the second, and using the weights where
+// they lie. On a machine with graphics cards they come after those.
+inline std::vector<std::string> pairOfProcessors() {
+    std::vector<std::string> ids;
+    for (const DeviceInfo& device : listDevices().devices)
+        if (device.id.starts_with("opencl:") && device.isHostProcessor &&
+            device.platform != "rusticl")
+            ids.push_back(device.id);
+    if (ids.size() < 2) qFatal("PoCL offers no two devices.");
+    return ids;
+}
+
 inline LlamaConfig configWith(std::int64_t headCount, std::int64_t kvHeadCount) {
     return {.dim = headCount * 16,
             .layerCount = 6,

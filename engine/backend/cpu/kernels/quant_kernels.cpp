@@ -10,6 +10,7 @@
 #include <hwy/foreach_target.h>
 
 #include "engine/backend/cpu/kernels/fold_lanes-inl.h"
+#include "engine/backend/cpu/kernels/for_count-inl.h"
 #include "engine/backend/cpu/kernels/plain_tile_products-inl.h"
 #include "engine/backend/cpu/kernels/tile_products-inl.h"
 
@@ -89,8 +90,10 @@ void MultiplyTile(const QuantizedMatrix& weights, std::int64_t tile,
     for (; token + kSmallTileTokens <= end; token += kSmallTileTokens)
         MultiplyInto<kFormat, kTiles, kSmallTileTokens, kTileTokens>(weights, tile, 1, activations,
                                                                      token, target);
-    for (; token < end; ++token)
-        MultiplyInto<kFormat, kTiles, 1, kTileTokens>(weights, tile, 1, activations, token, target);
+    ForCount<kSmallTileTokens - 1>(end - token, [&](auto tokens) HWY_ATTR {
+        MultiplyInto<kFormat, kTiles, decltype(tokens)::value, kTileTokens>(
+            weights, tile, 1, activations, token, target);
+    });
 }
 
 // So many tokens that their activations stay in the L2 cache while the tiles of a portion pass by.

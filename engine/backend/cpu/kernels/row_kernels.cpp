@@ -10,6 +10,7 @@
 #include <hwy/foreach_target.h>
 
 #include "engine/backend/cpu/kernels/fold_lanes-inl.h"
+#include "engine/backend/cpu/kernels/for_count-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
@@ -20,8 +21,8 @@ using cpu::RowMajorWeights;
 constexpr int kTileTokens = kHasAvx512 ? 6 : 3;
 constexpr int kTileRows = 4;
 
-// So few wait for memory as one does, and take the same streams.
-constexpr std::int64_t kFewTokens = 9;
+// So few take the streams of one token, for which they wait like it; with more, neighbouring rows are faster.
+constexpr std::int64_t kFewTokens = 18;
 
 constexpr std::int64_t kTokenBlock = 132;
 
@@ -100,11 +101,32 @@ void MatvecTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t end,
         MatvecGroup<1>(weights, columns, row, 0, x, y, accumulate);
 }
 
+// What to fetch while a turn of a row is multiplied: ahead along the row's stream, where few tokens make it
+// wait for memory as one does; the turn of a later row; or nothing, where that was done before.
+struct AheadOfTurn {
+    template <typename T>
+    HWY_INLINE void operator()(const T* turn) const {
+        FetchAhead(turn);
+    }
+};
+struct LaterRow {
+    std::size_t elements;
+    template <typename T>
+    HWY_INLINE void operator()(const T* turn) const {
+        constexpr std::int64_t kTurnBytes = kLineBytes / sizeof(hwy::float16_t) * sizeof(T);
+        FetchLinesToL2<kTurnBytes>(turn + elements);
+    }
+};
+struct Nothing {
+    HWY_INLINE void operator()(const void*) const {}
+};
+
 // kRows rows, `apart` rows from one to the next, with kTokens tokens, x [kTokens, columns]; each weight is
 // read and widened once.
-template <int kRows, int kTokens, typename T>
+template <int kRows, int kTokens, typename T, typename Fetch>
 HWY_INLINE void MultiplyTile(const T* weights, std::int64_t apart, std::size_t columns,
-                             const float* x, float* out, std::int64_t outStride, bool accumulate) {
+                             const Fetch& fetch, const float* x, float* out, std::int64_t outStride,
+                             bool accumulate) {
     const F32Tag d;
     const std::size_t lanes = hn::Lanes(d);
     const T* rows[kRows];
@@ -115,6 +137,9 @@ HWY_INLINE void MultiplyTile(const T* weights, std::int64_t apart, std::size_t c
         sum = hn::Zero(d);
     std::size_t k = 0;
     for (; k + lanes <= columns; k += lanes) {
+        if (k % (kTurn * lanes) == 0)
+            for (int r = 0; r < kRows; ++r)
+                fetch(rows[r] + k);
         for (int r = 0; r < kRows; ++r) {
             const F32Vector weight = LoadAsF32(d, rows[r] + k);
             for (int t = 0; t < kTokens; ++t)
@@ -140,22 +165,27 @@ HWY_INLINE void MultiplyTile(const T* weights, std::int64_t apart, std::size_t c
         }
 }
 
-// kRows rows with tokens [0, n).
-template <int kRows, typename T>
+// kRows rows with tokens [0, n); all of `fetch` is fetched once.
+template <int kRows, typename T, typename Fetch>
 HWY_INLINE void MultiplyGroup(const T* weights, std::int64_t apart, std::size_t columns,
-                              const float* x, std::int64_t n, float* out, std::int64_t outStride,
-                              bool accumulate) {
-    const auto stride = static_cast<std::int64_t>(columns);
-    std::int64_t token = 0;
+                              const Fetch& fetch, const float* x, std::int64_t n, float* out,
+                              std::int64_t outStride, bool accumulate) {
+    const auto multiply = [&](auto tokens, std::int64_t token, const auto& ahead) HWY_ATTR {
+        MultiplyTile<kRows, decltype(tokens)::value>(
+            weights, apart, columns, ahead, x + token * static_cast<std::int64_t>(columns),
+            out + token * outStride, outStride, accumulate);
+    };
+    if (n < kTileTokens) {
+        ForCount<kTileTokens - 1>(n, [&](auto tokens) HWY_ATTR { multiply(tokens, 0, fetch); });
+        return;
+    }
+    constexpr std::integral_constant<int, kTileTokens> kWhole;
+    multiply(kWhole, 0, fetch);
+    std::int64_t token = kTileTokens;
     for (; token + kTileTokens <= n; token += kTileTokens)
-        MultiplyTile<kRows, kTileTokens>(weights, apart, columns, x + token * stride,
-                                         out + token * outStride, outStride, accumulate);
-    for (; token + 2 <= n; token += 2)
-        MultiplyTile<kRows, 2>(weights, apart, columns, x + token * stride, out + token * outStride,
-                               outStride, accumulate);
-    if (token < n)
-        MultiplyTile<kRows, 1>(weights, apart, columns, x + token * stride, out + token * outStride,
-                               outStride, accumulate);
+        multiply(kWhole, token, Nothing());
+    ForCount<kTileTokens - 1>(n - token,
+                              [&](auto tokens) HWY_ATTR { multiply(tokens, token, Nothing()); });
 }
 
 // Neighbouring rows stay in the L1 cache while a block of tokens passes by.
@@ -170,10 +200,11 @@ void GemmBlocks(const T* weights, std::size_t columns, std::int64_t begin, std::
         std::int64_t row = begin;
         for (; row + kTileRows <= end; row += kTileRows)
             MultiplyGroup<kTileRows>(weights + static_cast<std::size_t>(row) * columns, 1, columns,
-                                     block, tokens, target + row, outStride, accumulate);
+                                     LaterRow{kTileRows * columns}, block, tokens, target + row,
+                                     outStride, accumulate);
         for (; row < end; ++row)
-            MultiplyGroup<1>(weights + static_cast<std::size_t>(row) * columns, 0, columns, block,
-                             tokens, target + row, outStride, accumulate);
+            MultiplyGroup<1>(weights + static_cast<std::size_t>(row) * columns, 0, columns,
+                             Nothing(), block, tokens, target + row, outStride, accumulate);
     }
 }
 
@@ -189,10 +220,10 @@ void GemmTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, c
     const std::int64_t length = (end - begin) / kTileRows;
     for (std::int64_t row = begin; row < begin + length; ++row)
         MultiplyGroup<kTileRows>(weights + static_cast<std::size_t>(row) * columns, length, columns,
-                                 x, n, out + row, outStride, accumulate);
+                                 AheadOfTurn(), x, n, out + row, outStride, accumulate);
     for (std::int64_t row = begin + length * kTileRows; row < end; ++row)
-        MultiplyGroup<1>(weights + static_cast<std::size_t>(row) * columns, 0, columns, x, n,
-                         out + row, outStride, accumulate);
+        MultiplyGroup<1>(weights + static_cast<std::size_t>(row) * columns, 0, columns, Nothing(),
+                         x, n, out + row, outStride, accumulate);
 }
 
 void GemmRows(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, const float* x,

@@ -34,7 +34,7 @@ constexpr int kGroups = kBlockColumns / kGroupColumns;
 // cycle, as many as products.
 constexpr int kTilesTogether = kTileVectors == 1 ? 2 : 1;
 constexpr int kTileTokens = kTileVectors == 1 ? 12 : 4;
-constexpr int kSmallTileTokens = kTileVectors == 1 ? 4 : 1;
+constexpr int kSmallTileTokens = 4;
 
 // Tiles that one token alone goes through side by side, each in its own part of the portion: two
 // streams from memory are faster than one (by 11 % at q8, 4 % at q4), and more do not help. Taking
@@ -60,19 +60,20 @@ struct TileBlocks {
     }
 };
 
-// One token only streams through the weights: as far ahead as keeps memory busy, first into the second
-// cache, which has room for more lines on their way. (1 KiB ahead alone is 9 % slower at q4.) For several
+// A few tokens only stream through the weights: as far ahead as keeps memory busy, first into the second
+// cache, which has room for more lines on their way. (1 KiB ahead alone is 9 % slower at q4.) For more
 // tokens, weights and activations come from there, a block ahead being enough. (The addresses may be
 // beyond both: fetching ahead never faults.)
 template <QuantFormat kFormat, int kTokens, int kTiles, int kStride>
 HWY_INLINE void FetchAhead(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
                            std::int64_t index) {
+    constexpr bool kFew = kTokens <= kSmallTileTokens;
     constexpr std::int64_t kFar = 3072;
     constexpr std::int64_t kNear = 1024;
     constexpr std::int64_t kBytes = BlockBytes<kFormat>();
     for (const std::byte* block : blocks.at) {
-        if constexpr (kTokens == 1) FetchLinesToL2<kBytes>(block + kFar);
-        FetchLines<kBytes>(block + (kTokens == 1 ? kNear : kBytes));
+        if constexpr (kFew) FetchLinesToL2<kBytes>(block + kFar);
+        FetchLines<kBytes>(block + (kFew ? kNear : kBytes));
     }
     if constexpr (kTokens != 1)
         FetchLines<kBlockColumns * kStride>(tokens.groups + (index + 1) * kBlockColumns * kStride);
