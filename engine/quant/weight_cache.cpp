@@ -97,6 +97,7 @@ Result<std::shared_ptr<WeightCache>> WeightCache::open(const Options& options,
 Result<void> WeightCache::openFile(std::stop_token stop) {
     auto file = MappedFile::open(m_path);
     if (!file.ok() && file.error().code == ErrorCode::NotFound) return {};
+    if (file.ok() && isOutdated(file.value()->bytes())) return {};
     std::string problem;
     if (!file.ok()) {
         problem = file.error().message;

@@ -22,6 +22,7 @@ namespace {
 // A stream is read to its end before there is a window that could stand still meanwhile.
 Result<void> takeStream(WindowStart& start) {
     if (!start.promptFile || !isStream(*start.promptFile)) return {};
+    start.promptSource = QCoreApplication::translate("qllama::MainWindow", "piped text");
     QLLAMA_TRY(start.prompt, readPromptFile(*std::exchange(start.promptFile, {})));
     return {};
 }

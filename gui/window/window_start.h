@@ -1,6 +1,7 @@
 // What the window begins with: the command line over what is remembered from last time.
 #pragma once
 
+#include <QString>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -19,6 +20,7 @@ struct WindowStart {
     std::optional<LoadRequest> load;  // an empty location: the model from last time
     std::optional<GenerationRequest> generation;
     std::optional<std::string> prompt;
+    QString promptSource;  // what `prompt` was read from; empty: the command line itself
     std::optional<std::filesystem::path> promptFile;
     std::optional<DeviceFailureChoice> whenDeviceFails;
 };

@@ -269,6 +269,20 @@ private slots:
                 m_window->label("messageText").contains("file"));
     }
 
+    void aPromptFromAStreamIsNotRemembered() {
+        m_window->openIdle();
+        const std::string before = m_window->window->findChild<PromptEditor*>()->prompt();
+        WindowStart start = startWith("/models/fable");
+        start.prompt = "a book";
+        start.promptSource = "standard input";
+        m_window->openIdle(start);
+        QVERIFY(m_window->label("promptSource").contains("standard input"));
+        QCOMPARE(m_window->window->findChild<PromptEditor*>()->prompt(), std::string("a book"));
+        m_window->window->close();
+        m_window->openIdle();
+        QCOMPARE(m_window->window->findChild<PromptEditor*>()->prompt(), before);
+    }
+
     // Whose writer may never come: the window would wait for it.
     void aPipeIsNoPromptFile() {
         const QString path = m_window->folder.filePath("pipe");

@@ -21,6 +21,9 @@ std::uint64_t quantizerFingerprint(QuantFormat format) {
             sum += static_cast<int>(state >> (8 * byte) & 0xFF);
         value = static_cast<float>(sum) / 8192;
     }
+    // A block far below the others of its row is rounded by a rule of its own.
+    for (std::size_t column = 0; column < panel.size(); ++column)
+        if (column % kColumns < kBlockColumns) panel[column] /= 1024;
     QuantizedMatrix form;
     form.format = format;
     form.rows = kTileRows;

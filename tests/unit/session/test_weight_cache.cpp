@@ -323,6 +323,10 @@ void TestWeightCache::filesOfEarlierVersionsAreRemoved() {
     QVERIFY(fs::exists(beside("later")));
     QVERIFY(fs::exists(beside("damaged")));
     QVERIFY(fs::exists(kept));
+    // In the place of what is asked for it is no damage, and no news.
+    overwrite(kept, ofVersion([](std::uint64_t) { return std::uint64_t{1}; }));
+    QVERIFY(load(Precision::Q8).notes.empty());
+    QCOMPARE(contentOf(kept), content);
 }
 
 void TestWeightCache::keysFollowTheContent() {
