@@ -147,9 +147,12 @@ void MainWindow::connectDevices() {
 void MainWindow::start(const WindowStart& options) {
     m_finder->start();
     if (options.generation) m_panel->setGenerationSettings(*options.generation);
-    if (options.prompt && options.promptSource.isEmpty()) m_prompt->setPrompt(*options.prompt);
-    if (options.prompt && !options.promptSource.isEmpty())
-        m_prompt->setPromptFromFile(*options.prompt, options.promptSource);
+    if (options.prompt) {
+        if (options.promptSource.isEmpty())
+            m_prompt->setPrompt(*options.prompt);
+        else
+            m_prompt->setPromptFromFile(*options.prompt, options.promptSource);
+    }
     if (options.whenDeviceFails) m_deviceMenu->setFailureChoice(*options.whenDeviceFails);
     LoadRequest request = options.load.value_or(restoreLoad(*m_services.settings));
     if (request.location.model.empty() && m_services.demoModel)

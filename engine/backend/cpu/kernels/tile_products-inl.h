@@ -67,7 +67,7 @@ struct TileBlocks {
 template <QuantFormat kFormat, int kTokens, int kTiles, int kStride>
 HWY_INLINE void FetchAhead(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
                            std::int64_t index) {
-    constexpr bool kFew = kTokens == 1 || kTokens < kTileTokens;
+    constexpr bool kFew = kTokens < kTileTokens;
     constexpr std::int64_t kFar = 3072;
     constexpr std::int64_t kNear = 1024;
     constexpr std::int64_t kBytes = BlockBytes<kFormat>();
