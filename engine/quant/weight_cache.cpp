@@ -1,14 +1,8 @@
 #include "engine/quant/weight_cache.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <system_error>
 #include <utility>
 
@@ -21,26 +15,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kExtension = ".qweights";
-constexpr std::string_view kUnfinished = ".partial";
-
-QuantizedMatrix matrixIn(const CachedMatrix& cached,
-                         const std::shared_ptr<const MappedFile>& file) {
-    QuantizedMatrix matrix = cached.form();
-    matrix.tiles = file->bytes().data() + cached.offset;
-    if (infoOf(matrix.format).hasRowFactors)
-        matrix.rowFactors = reinterpret_cast<const float*>(matrix.tiles + matrix.tilesBytes());
-    matrix.owner = file;
-    return matrix;
-}
-
-// A writer holds a lock on its file as long as it lives: what nobody has locked was left behind.
-bool isBeingWritten(const fs::path& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) return false;
-    const bool locked = ::flock(descriptor, LOCK_EX | LOCK_NB) != 0;
-    ::close(descriptor);
-    return locked;
-}
 
 // Files of ours in the folder, finished and not.
 std::vector<fs::path> cacheFiles(const fs::path& folder, std::error_code& failed) {
@@ -48,14 +22,15 @@ std::vector<fs::path> cacheFiles(const fs::path& folder, std::error_code& failed
     fs::directory_iterator entry(folder, failed);
     for (; !failed && entry != fs::directory_iterator(); entry.increment(failed)) {
         const fs::path extension = entry->path().extension();
-        if (extension == kExtension || extension == kUnfinished) paths.push_back(entry->path());
+        if (extension == kExtension || extension == kUnfinishedWeights)
+            paths.push_back(entry->path());
     }
     if (failed == std::errc::no_such_file_or_directory) failed.clear();
     return paths;
 }
 
 bool isLeftOver(const fs::path& path) {
-    if (path.extension() == kUnfinished) return !isBeingWritten(path);
+    if (path.extension() == kUnfinishedWeights) return !isBeingWritten(path);
     const auto file = MappedFile::open(path);
     return file.ok() && isOutdated(file.value()->bytes());
 }
@@ -75,16 +50,7 @@ Error folderError(const fs::path& folder, const std::error_code& failed) {
 }  // namespace
 
 WeightCache::WeightCache(const Options& options)
-    : m_options(options), m_path(options.folder / (options.key + std::string(kExtension))) {
-    m_index.key = options.key;
-    m_index.modelName = options.modelName;
-    m_index.precision = options.precision;
-}
-
-WeightCache::~WeightCache() {
-    awaitWriting();
-    giveUp();
-}
+    : m_options(options), m_path(options.folder / (options.key + std::string(kExtension))) {}
 
 Result<std::shared_ptr<WeightCache>> WeightCache::open(const Options& options,
                                                        std::stop_token stop) {
@@ -126,7 +92,7 @@ Result<bool> WeightCache::isUndamaged(const CacheIndex& index, const MappedFile&
     std::vector<std::span<const std::byte>> chunks;
     std::vector<std::size_t> ends;  // of each matrix, among the chunks
     for (const CachedMatrix& matrix : index.matrices) {
-        const auto more = checksumChunks(matrixIn(matrix, borrowed));
+        const auto more = checksumChunks(matrix.in(borrowed));
         chunks.insert(chunks.end(), more.begin(), more.end());
         ends.push_back(chunks.size());
     }
@@ -155,7 +121,7 @@ std::optional<QuantizedMatrix> WeightCache::find(std::string_view name, QuantFor
     if (found != m_byName.end()) {
         const CachedMatrix& cached = *found->second;
         if (cached.format == format && cached.rows == rows && cached.columns == columns)
-            return matrixIn(cached, m_file);
+            return cached.in(m_file);
     }
     m_isStale = true;
     return std::nullopt;
@@ -169,84 +135,30 @@ void WeightCache::beginFile() {
         return;
     }
     removeLeftovers(m_options.folder);
-    std::string name =
-        (m_options.folder / (m_options.key + ".XXXXXX" + std::string(kUnfinished))).string();
-    m_descriptor = ::mkostemps(name.data(), static_cast<int>(kUnfinished.size()), O_CLOEXEC);
-    if (m_descriptor < 0) {
-        addWriteNote(std::strerror(errno));
-        return;
-    }
-    m_temporary = name;
-    ::flock(m_descriptor, LOCK_EX | LOCK_NB);
-    m_writer.emplace(m_descriptor).appendZeros(kCachePage);  // the header's place
+    auto writer = WeightCacheWriter::begin(m_options.folder,
+                                           {.key = m_options.key,
+                                            .modelName = m_options.modelName,
+                                            .precision = m_options.precision,
+                                            .matrices = {}},
+                                           m_options.payloadBytes);
+    if (writer.ok())
+        m_writer = std::move(writer).value();
+    else
+        addWriteNote(writer.error().message);
 }
 
-void WeightCache::keep(std::string_view name, const QuantizedMatrix& matrix) {
-    awaitWriting();
-    const bool isKept = std::any_of(m_index.matrices.begin(), m_index.matrices.end(),
-                                    [&](const CachedMatrix& kept) { return kept.name == name; });
-    if (m_descriptor < 0 || isKept) return;
-    // A constant: where no thread can be had, the library takes it a second time and defers it, to
-    // awaitWriting().
-    const auto task = [this, name = std::string(name), matrix] { writeOrGiveUp(name, matrix); };
-    m_writing = std::async(std::launch::async | std::launch::deferred, task);
+std::optional<QuantizedMatrix> WeightCache::keep(std::string_view name,
+                                                 const QuantizedMatrix& matrix) {
+    return m_writer ? m_writer->keep(name, matrix) : std::nullopt;
 }
 
-void WeightCache::awaitWriting() {
-    if (m_writing.valid()) m_writing.get();
-}
-
-void WeightCache::writeOrGiveUp(const std::string& name, const QuantizedMatrix& matrix) {
-    try {
-        write(name, matrix);
-    } catch (const std::bad_alloc&) {
-        giveUp("there is not enough memory");
-    }
-}
-
-void WeightCache::write(const std::string& name, const QuantizedMatrix& matrix) {
-    CachedMatrix cached{name, matrix.format, matrix.rows, matrix.columns, m_writer->position(), 0};
-    std::vector<std::uint64_t> sums;
-    for (const auto chunk : checksumChunks(matrix)) {
-        sums.push_back(contentChecksum(chunk));
-        m_writer->append(chunk);
-    }
-    m_writer->appendZeros((kCachePage - m_writer->position() % kCachePage) % kCachePage);
-    if (m_writer->errorNumber() != 0) return giveUp(std::strerror(m_writer->errorNumber()));
-    cached.checksum = joinChecksums(sums);
-    m_index.matrices.push_back(std::move(cached));
-}
-
-void WeightCache::finish() {
-    awaitWriting();
-    std::error_code failed;
-    if (m_isStale) fs::remove(m_path, failed);
-    if (m_descriptor < 0) return;
-    if (m_index.matrices.empty()) {
-        giveUp();
-        return;
-    }
-    const std::string index = encodeCacheIndex(m_index);
-    const auto indexBytes = std::as_bytes(std::span(index));
-    const std::string header = encodeCacheHeader(m_index, m_writer->position(), indexBytes);
-    m_writer->append(indexBytes);
-    m_writer->overwrite(0, std::as_bytes(std::span(header)));
-    if (!m_writer->flush()) return giveUp(std::strerror(m_writer->errorNumber()));
-    fs::rename(m_temporary, m_path, failed);
-    if (failed) return giveUp(failed.message());
-    ::close(std::exchange(m_descriptor, -1));
-}
-
-void WeightCache::giveUp(const std::string& why) {
-    addWriteNote(why);
-    giveUp();
-}
-
-void WeightCache::giveUp() {
-    if (m_descriptor < 0) return;
+bool WeightCache::finish() {
     std::error_code ignored;
-    fs::remove(m_temporary, ignored);
-    ::close(std::exchange(m_descriptor, -1));
+    if (m_isStale) fs::remove(m_path, ignored);
+    if (!m_writer) return true;
+    if (const auto finished = m_writer->finish(m_path); !finished.ok())
+        addWriteNote(finished.error().message);
+    return m_writer->copiesAreWhole();
 }
 
 void WeightCache::addWriteNote(const std::string& why) {
@@ -294,7 +206,7 @@ Result<std::int64_t> clearWeightCache(const fs::path& folder) {
     std::error_code failed;
     std::int64_t freed = 0;
     for (const fs::path& path : cacheFiles(folder, failed)) {
-        if (path.extension() == kUnfinished && isBeingWritten(path)) continue;
+        if (path.extension() == kUnfinishedWeights && isBeingWritten(path)) continue;
         std::error_code kept;
         const std::uintmax_t size = fs::file_size(path, kept);
         if (!fs::remove(path, kept) && kept)

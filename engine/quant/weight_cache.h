@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <future>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -13,11 +12,11 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/common/block_writer.h"
 #include "engine/common/mapped_file.h"
 #include "engine/common/result.h"
 #include "engine/quant/quantized_store.h"
 #include "engine/quant/weight_cache_file.h"
+#include "engine/quant/weight_cache_writer.h"
 
 namespace qllama {
 
@@ -31,23 +30,25 @@ public:
         std::string modelName;  // for people
         std::string precision;
         int threadCount = 0;  // that check the file; 0: physical cores
+        // The most that the matrices take, each with a page (kCachePage) to begin at a boundary. A
+        // new file has this place reserved, and then its matrices can be used from there. 0: not known.
+        std::int64_t payloadBytes = 0;
     };
 
     // Maps the file of this key, brings all of it into memory and checks it; if there is none, or
     // it is damaged, begins a new one. Fails only with Cancelled.
     static Result<std::shared_ptr<WeightCache>> open(const Options& options, std::stop_token stop);
-    ~WeightCache() override;  // an unfinished file is removed
-    WeightCache(const WeightCache&) = delete;
-    WeightCache& operator=(const WeightCache&) = delete;
 
     std::optional<QuantizedMatrix> find(std::string_view name, QuantFormat format,
                                         std::int64_t rows, std::int64_t columns) override;
     // The first matrix of a name counts: a model may be loaded in several attempts. It is written by
     // another thread, while the caller makes the next one; the matrix must own its memory.
-    void keep(std::string_view name, const QuantizedMatrix& matrix) override;
+    std::optional<QuantizedMatrix> keep(std::string_view name,
+                                        const QuantizedMatrix& matrix) override;
 
-    // To be called when the whole model is loaded: puts a new file in its place.
-    void finish();
+    // To be called when the whole model is loaded: puts a new file in its place. False when a matrix
+    // that keep() returned has not got its bytes: the model must be loaded again without this store.
+    [[nodiscard]] bool finish();
 
     [[nodiscard]] bool wasFound() const { return m_file != nullptr; }
     [[nodiscard]] const std::vector<std::string>& notes() const { return m_notes; }
@@ -58,26 +59,18 @@ private:
     Result<bool> isUndamaged(const CacheIndex& index, const MappedFile& file,
                              const std::stop_token& stop) const;
     void beginFile();
-    void writeOrGiveUp(const std::string& name, const QuantizedMatrix& matrix);
-    void write(const std::string& name, const QuantizedMatrix& matrix);
-    void awaitWriting();
-    void giveUp(const std::string& why);
-    void giveUp();
     void addWriteNote(const std::string& why);
 
     Options m_options;
     std::filesystem::path m_path;
     std::vector<std::string> m_notes;
-    CacheIndex m_index;
     // Reading:
+    CacheIndex m_index;
     std::shared_ptr<const MappedFile> m_file;
     std::unordered_map<std::string_view, const CachedMatrix*> m_byName;  // of m_index
     bool m_isStale = false;  // the file lacks what was asked for
-    // Writing:
-    std::filesystem::path m_temporary;
-    int m_descriptor = -1;
-    std::optional<BlockWriter> m_writer;  // to m_descriptor
-    std::future<void> m_writing;          // of one matrix; what it touches is its own until then
+    // Writing, while it goes well:
+    std::unique_ptr<WeightCacheWriter> m_writer;
 };
 
 // $XDG_CACHE_HOME/qllama/weights, else ~/.cache/qllama/weights; empty when neither is known.

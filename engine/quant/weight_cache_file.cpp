@@ -142,6 +142,15 @@ QuantizedMatrix CachedMatrix::form() const {
     return matrix;
 }
 
+QuantizedMatrix CachedMatrix::in(const std::shared_ptr<const MappedFile>& file) const {
+    QuantizedMatrix matrix = form();
+    matrix.tiles = file->bytes().data() + offset;
+    if (infoOf(format).hasRowFactors)
+        matrix.rowFactors = reinterpret_cast<const float*>(matrix.tiles + matrix.tilesBytes());
+    matrix.owner = file;
+    return matrix;
+}
+
 std::string encodeCacheIndex(const CacheIndex& index) {
     std::string out;
     addText(out, index.modelName);

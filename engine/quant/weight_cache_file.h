@@ -9,10 +9,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "engine/common/mapped_file.h"
 #include "engine/common/result.h"
 #include "engine/quant/quantized_matrix.h"
 
@@ -29,6 +31,8 @@ struct CachedMatrix {
     std::uint64_t checksum = 0;  // of the payload, see checksumChunks()
 
     [[nodiscard]] QuantizedMatrix form() const;  // without bytes
+    // In the mapped file, which it keeps mapped.
+    [[nodiscard]] QuantizedMatrix in(const std::shared_ptr<const MappedFile>& file) const;
 };
 
 struct CacheIndex {

@@ -97,11 +97,18 @@ Result<std::shared_ptr<WeightCache>> openWeightCache(const LoadRequest& request,
                                                      std::stop_token stop) {
     if (request.weightCacheFolder.empty() || !quantFormat(request.precision))
         return std::shared_ptr<WeightCache>();
+    std::int64_t payloadBytes = 0;
+    for (const auto& [name, tensor] : checkpoint.tensors)
+        if (tensor.shape.size() == 2)
+            payloadBytes +=
+                matrixBytes(request.precision, tensor.dtype, tensor.shape[0], tensor.shape[1]) +
+                static_cast<std::int64_t>(kCachePage);
     return WeightCache::open({.folder = request.weightCacheFolder,
                               .key = weightCacheKey(checkpoint, request.precision),
                               .modelName = checkpoint.name,
                               .precision = std::string(keyOf(request.precision)),
-                              .threadCount = request.threadCount},
+                              .threadCount = request.threadCount,
+                              .payloadBytes = payloadBytes},
                              std::move(stop));
 }
 
@@ -290,8 +297,13 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
         if (const auto loading = weak.lock()) loading->compile(deviceId);
     };
     const auto report = [&teller](const LoadProgress& done) { teller->count(done); };
-    auto loaded =
-        loadPipeline(wanted, checkpoint, report, tokenizer ? tokenizer->weightsToken() : stop);
+    const std::stop_token weightsStop = tokenizer ? tokenizer->weightsToken() : stop;
+    auto loaded = loadPipeline(wanted, checkpoint, report, weightsStop);
+    if (loaded.ok() && cache && !cache->finish()) {
+        loaded = cancelledError();  // first frees what it holds
+        wanted.options.quantized.reset();
+        loaded = loadPipeline(wanted, checkpoint, report, weightsStop);
+    }
     if (tokenizer) {
         QLLAMA_TRY(model->tokenizer, tokenizer->take());
     }
@@ -299,7 +311,6 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     model->backends = std::move(pipeline.backends);
     model->transformer = std::move(pipeline.transformer);
     model->info.placement = std::move(pipeline.plan);
-    if (cache) cache->finish();
     describe(request, checkpoint, *model);
     if (cache)
         model->info.notes.insert(model->info.notes.end(), cache->notes().begin(),

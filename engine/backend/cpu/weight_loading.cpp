@@ -136,13 +136,17 @@ Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat 
 }
 
 Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat format,
-                                       ThreadPool& pool, QuantizedStore* store,
+                                       ThreadPool& pool, QuantizedStore* store, FirstRead firstRead,
                                        std::stop_token stop) {
     if (store != nullptr)
-        if (auto kept = store->find(tensor.name, format, tensor.shape.front(), tensor.shape.back()))
-            return *std::move(kept);
+        if (auto found =
+                store->find(tensor.name, format, tensor.shape.front(), tensor.shape.back()))
+            return *std::move(found);
     QLLAMA_TRY(QuantizedMatrix matrix, quantizeTensor(tensor, format, pool, std::move(stop)));
-    if (store != nullptr) store->keep(tensor.name, matrix);
+    if (store != nullptr)
+        if (auto copy = store->keep(tensor.name, matrix);
+            copy && firstRead == FirstRead::OnceModelIsKept)
+            return *std::move(copy);
     return matrix;
 }
 
@@ -169,8 +173,8 @@ Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precisio
                                            std::stop_token stop) {
     if (const auto wanted = rowDType(precision, tensor.dtype))
         return loadRows(tensor, *wanted, pool, stop);
-    QLLAMA_TRY(QuantizedMatrix matrix,
-               findOrQuantize(tensor, *quantFormat(precision), pool, store, std::move(stop)));
+    QLLAMA_TRY(QuantizedMatrix matrix, findOrQuantize(tensor, *quantFormat(precision), pool, store,
+                                                      FirstRead::OnceModelIsKept, std::move(stop)));
     return std::unique_ptr<Matrix>(std::make_unique<TileMatrix>(std::move(matrix)));
 }
 

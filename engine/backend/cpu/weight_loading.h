@@ -18,9 +18,13 @@ Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precisio
                                            ThreadPool& pool, QuantizedStore* store,
                                            std::stop_token stop);
 
+// Whether a matrix that is quantised now must have its bytes at once, in memory of its own, or may lie
+// where the store keeps it: see QuantizedStore::keep().
+enum class FirstRead { AtOnce, OnceModelIsKept };
+
 // A quantised matrix from `store` (may be null) if it has it; else rounded now, and kept there.
 Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat format,
-                                       ThreadPool& pool, QuantizedStore* store,
+                                       ThreadPool& pool, QuantizedStore* store, FirstRead firstRead,
                                        std::stop_token stop);
 
 // Maps the pages of a tensor that is used where it lies (isInPlace), on all threads: faulting them one

@@ -215,7 +215,7 @@ Result<std::unique_ptr<Matrix>> loadTiles(DeviceQueue& queue, WeightKernels& ker
                                           const LoadContext& context) {
     QLLAMA_TRY(const QuantizedMatrix matrix,
                cpu::findOrQuantize(tensor, *kernels.format->quant, context.pool, context.store,
-                                   context.stop));
+                                   cpu::FirstRead::AtOnce, context.stop));
     auto pieces = piecesOf(facts, queue.largestAllocation());
     // Of several pieces each wants its own factors behind its tiles.
     const std::int64_t factorBytes = facts.tileBytes - matrix.tileBytes();

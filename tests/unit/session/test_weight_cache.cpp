@@ -45,6 +45,24 @@ void overwrite(const fs::path& path, const std::vector<char>& content) {
         .write(content.data(), static_cast<std::streamsize>(content.size()));
 }
 
+// As of a disk that is full beyond it: writing there fails.
+class FileSizeLimit {
+public:
+    FileSizeLimit() {
+        std::signal(SIGXFSZ, SIG_IGN);
+        if (getrlimit(RLIMIT_FSIZE, &m_usual) != 0) qFatal("getrlimit failed");
+    }
+    void set(rlim_t bytes) const { apply({bytes, m_usual.rlim_max}); }
+    void lift() const { apply(m_usual); }
+
+private:
+    static void apply(const rlimit& limit) {
+        if (setrlimit(RLIMIT_FSIZE, &limit) != 0) qFatal("setrlimit failed");
+    }
+
+    rlimit m_usual{};
+};
+
 struct Loaded {
     std::vector<float> logits;
     std::vector<std::string> notes;
@@ -64,6 +82,8 @@ private slots:
     void damageIsMended();
     void aFileThatLacksATensorIsReplaced();
     void unwritableIsANote();
+    void aDiskThatFailsIsANote();
+    void keptMatricesCanBeUsedFromTheFile();
     void stopLeavesNoFile();
     void leftoversAreRemoved();
     void filesOfEarlierVersionsAreRemoved();
@@ -71,7 +91,7 @@ private slots:
     void listsAndClears();
 
 private:
-    Loaded load(Precision precision);
+    Loaded load(Precision precision, const LoadProgressSink& progress = {});
     [[nodiscard]] fs::path modelFolder() const { return path("model"); }
     [[nodiscard]] fs::path path(const char* name) const {
         return fs::path(m_folder.path().toStdString()) / name;
@@ -93,7 +113,7 @@ void TestWeightCache::init() {
     m_cache = path(("cache" + std::to_string(++count)).c_str()) / "weights";
 }
 
-Loaded TestWeightCache::load(Precision precision) {
+Loaded TestWeightCache::load(Precision precision, const LoadProgressSink& progress) {
     LoadRequest request;
     request.location.model = modelFolder();
     request.precision = precision;
@@ -101,7 +121,7 @@ Loaded TestWeightCache::load(Precision precision) {
     request.contextLength = 16;
     request.threadCount = 2;
     request.weightCacheFolder = m_cache;
-    auto model = loadModel(request, {}, {});
+    auto model = loadModel(request, progress, {});
     if (!model) qFatal("%s", model.error().text().c_str());
     Transformer& transformer = *model.value()->transformer;
     const TokenId tokens[] = {1, 50, 100, 7};
@@ -166,7 +186,7 @@ void TestWeightCache::secondStartTakesTheFile() {
             zero.rowFactors = reinterpret_cast<const float*>(bytes->data() + zero.tilesBytes());
         rewritten.value()->keep(name, zero);
     }
-    rewritten.value()->finish();
+    QVERIFY(rewritten.value()->finish());
     QVERIFY(rewritten.value()->notes().empty());
     rewritten.value().reset();
     for (const float logit : load(wanted).logits)
@@ -223,7 +243,7 @@ void TestWeightCache::aFileThatLacksATensorIsReplaced() {
     matrix.columns = 32;
     matrix.tiles = tiles.data();
     cache.value()->keep("output.weight", matrix);
-    cache.value()->finish();
+    QVERIFY(cache.value()->finish());
     cache.value().reset();
     const Loaded first = load(Precision::Q8);  // quantises, and does away with the file
     QVERIFY(onlyFile(m_cache).empty());
@@ -239,18 +259,58 @@ void TestWeightCache::unwritableIsANote() {
     QVERIFY2(first.notes[0].find("could not be kept") != std::string::npos, first.notes[0].c_str());
     fs::remove(m_cache);
 
-    // As on a disk that fills up after 20 kB.
-    std::signal(SIGXFSZ, SIG_IGN);
-    rlimit usual{};
-    QCOMPARE(getrlimit(RLIMIT_FSIZE, &usual), 0);
-    const rlimit small{20'000, usual.rlim_max};
-    QCOMPARE(setrlimit(RLIMIT_FSIZE, &small), 0);
+    // As on a disk with 20 kB left.
+    const FileSizeLimit limit;
+    limit.set(20'000);
     const Loaded second = load(Precision::Q8);
-    QCOMPARE(setrlimit(RLIMIT_FSIZE, &usual), 0);
+    limit.lift();
     QCOMPARE(second.notes.size(), std::size_t{1});
     QVERIFY2(second.notes[0].find("too large") != std::string::npos, second.notes[0].c_str());
     QVERIFY(second.logits == first.logits);
     QVERIFY(fs::is_empty(m_cache));
+}
+
+// With the place reserved, and the model meant to lie there.
+void TestWeightCache::aDiskThatFailsIsANote() {
+    const Loaded sound = load(Precision::Q4);
+    QVERIFY(sound.notes.empty());
+    fs::remove_all(m_cache);
+    const FileSizeLimit limit;
+    const Loaded failing = load(Precision::Q4, [&limit](const LoadProgress& progress) {
+        if (progress.doneBytes == progress.totalBytes) limit.set(20'000);
+    });
+    limit.lift();
+    QCOMPARE(failing.notes.size(), std::size_t{1});
+    QVERIFY2(failing.notes[0].find("too large") != std::string::npos, failing.notes[0].c_str());
+    QVERIFY(failing.logits == sound.logits);
+    QVERIFY(fs::is_empty(m_cache));
+}
+
+void TestWeightCache::keptMatricesCanBeUsedFromTheFile() {
+    const auto bytes = std::make_shared<std::vector<std::byte>>(std::size_t{544} * 128 * 50);
+    for (std::size_t i = 0; i < bytes->size(); ++i)
+        (*bytes)[i] = static_cast<std::byte>(i * 7 + i / 544);
+    QuantizedMatrix matrix;
+    matrix.rows = std::int64_t{16} * 50;
+    matrix.columns = std::int64_t{32} * 128;
+    matrix.tiles = bytes->data();
+    matrix.owner = bytes;
+    QCOMPARE(matrix.sizeBytes(), static_cast<std::int64_t>(bytes->size()));
+    WeightCache::Options options{
+        .folder = m_cache, .key = "one", .modelName = "one", .precision = "q8"};
+    options.payloadBytes = 2 * (matrix.sizeBytes() + static_cast<std::int64_t>(kCachePage));
+    auto cache = WeightCache::open(options, {});
+    QVERIFY(cache.ok());
+    const auto first = cache.value()->keep("first", matrix);
+    const auto second = cache.value()->keep("second", matrix);
+    QVERIFY(first && second);
+    QCOMPARE(cache.value()->keep("first", matrix)->tiles, first->tiles);  // another attempt
+    QVERIFY(!cache.value()->keep("more than was said", matrix));
+    QVERIFY(cache.value()->finish());
+    cache.value().reset();
+    QVERIFY(clearWeightCache(m_cache).ok());
+    for (const auto& copy : {first, second})
+        QVERIFY(std::memcmp(copy->tiles, bytes->data(), bytes->size()) == 0);
 }
 
 void TestWeightCache::stopLeavesNoFile() {

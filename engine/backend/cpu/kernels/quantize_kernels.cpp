@@ -13,7 +13,7 @@
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/quantize_kernels.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.
-#include <hwy/highway.h>
+#include "engine/backend/cpu/kernels/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
@@ -29,11 +29,20 @@ struct TransposedBlock {
     HWY_ALIGN float values[kBlockColumns][kTileRows];
 };
 
-void Transpose(const float* panel, std::int64_t stride, std::int64_t column,
+void ReadBlock(const float* panel, std::int64_t stride, std::int64_t column,
                TransposedBlock& block) {
-    for (std::int64_t row = 0; row < kTileRows; ++row)
-        for (std::int64_t k = 0; k < kBlockColumns; ++k)
-            block.values[k][row] = panel[row * stride + column + k];
+    const F32Tag d;
+    for (std::int64_t row = 0; row < kTileRows; row += kLanes)
+        for (std::int64_t k = 0; k < kBlockColumns; k += kLanes) {
+            F32Vector square[kLanes];
+#pragma GCC unroll 16
+            for (int i = 0; i < kLanes; ++i)
+                square[i] = hn::LoadU(d, panel + (row + i) * stride + column + k);
+            Transpose(square);
+#pragma GCC unroll 16
+            for (int i = 0; i < kLanes; ++i)
+                hn::Store(square[i], d, &block.values[k + i][row]);
+        }
 }
 
 // Vectors of rows that are fitted side by side: the sums of one alone would wait for each other.
@@ -202,7 +211,7 @@ void QuantizeTileQ4(const float* panel, std::int64_t stride, std::int64_t column
     std::fill_n(rowFactors, kTileRows, 0.0F);
     for (std::int64_t index = 0; index < blocks; ++index) {
         TransposedBlock& block = transposed[static_cast<std::size_t>(index)];
-        Transpose(panel, stride, index * kBlockColumns, block);
+        ReadBlock(panel, stride, index * kBlockColumns, block);
         float* blockScales = scales.data() + index * kTileRows;
         float* blockMiddles = middles.data() + index * kTileRows;
         for (std::int64_t row = 0; row < kTileRows; row += kFitVectors * lanes) {
@@ -283,7 +292,7 @@ void QuantizeTileQ8(const float* panel, std::int64_t stride, std::int64_t column
     for (std::int64_t index = 0; index < blocks; ++index) {
         std::byte* target = tile + index * infoOf(QuantFormat::Q8).blockBytes;
         TransposedBlock block;
-        Transpose(panel, stride, index * kBlockColumns, block);
+        ReadBlock(panel, stride, index * kBlockColumns, block);
         float largest[kTileRows];
         float inverses[kTileRows];
         LargestOfRows(block, largest);
