@@ -26,7 +26,9 @@ constexpr double kLineHeightPercent = 135;
 constexpr int kMargin = 16;
 constexpr int kColumnCharacters = 96;  // longer lines are hard to follow to the next
 constexpr int kHintCharacters = 48;
-constexpr int kRestFactor = 10;  // after laying out for a time, rest ten times that: 9 % at most
+// After laying out for a time, rest thirty times that: a long paragraph, all of which is laid out
+// for each new word, takes 3 % of a core at most.
+constexpr int kRestFactor = 30;
 
 QTextBlockFormat blockFormat(double spaceAbove) {
     QTextBlockFormat format;
@@ -79,7 +81,8 @@ void OutputView::flush() {
         append(toQString(chunk.text), Role::Token, chunk);
     batch.endEditBlock();
     if (follow) scrollToEnd();
-    if (elapsed.elapsed() > 0) m_rest.start(static_cast<int>(elapsed.elapsed()) * kRestFactor);
+    const qint64 restMs = elapsed.nsecsElapsed() * kRestFactor / 1'000'000;
+    if (restMs > 0) m_rest.start(static_cast<int>(restMs));
 }
 
 void OutputView::endRun(const QString& note) {
@@ -146,7 +149,7 @@ QTextCharFormat OutputView::formatOf(Role role, const TokenChunk& chunk) const {
             format.setForeground(promptColor(palette()));
             break;
         case Role::Token:
-            format.setForeground(m_colors ? tokenColor(chunk.probability, palette())
+            format.setForeground(m_colors ? shadeOf(chunk.probability)
                                           : palette().color(QPalette::Text));
             break;
         case Role::Note:
@@ -156,6 +159,13 @@ QTextCharFormat OutputView::formatOf(Role role, const TokenChunk& chunk) const {
             break;
     }
     return format;
+}
+
+// Finding a colour that can be read takes longer than the rest of adding a token.
+QColor OutputView::shadeOf(double probability) const {
+    QColor& shade = m_shades[static_cast<std::size_t>(tokenShade(probability))];
+    if (!shade.isValid()) shade = tokenColor(probability, palette());
+    return shade;
 }
 
 void OutputView::setTokenColors(bool enabled) {
@@ -251,7 +261,10 @@ void OutputView::scrollContentsBy(int dx, int dy) {
 
 void OutputView::changeEvent(QEvent* event) {
     QTextEdit::changeEvent(event);
-    if (event->type() == QEvent::PaletteChange) recolor();
+    if (event->type() == QEvent::PaletteChange) {
+        m_shades.fill({});
+        recolor();
+    }
     if (event->type() == QEvent::FontChange) fitColumn();
 }
 

@@ -4,10 +4,12 @@
 #include <QList>
 #include <QTextEdit>
 #include <QTimer>
+#include <array>
 #include <string>
 #include <vector>
 
 #include "engine/session/generation_types.h"
+#include "gui/window/theme.h"
 
 namespace qllama {
 
@@ -73,6 +75,7 @@ private:
     void append(const QString& text, Role role, const TokenChunk& chunk);
     void flush();
     [[nodiscard]] QTextCharFormat formatOf(Role role, const TokenChunk& chunk) const;
+    [[nodiscard]] QColor shadeOf(double probability) const;
     void recolor();
     void fitColumn();
     [[nodiscard]] bool isAtEnd() const;
@@ -88,6 +91,8 @@ private:
     QTimer m_rest;                // while it runs, tokens wait
     QString m_hint;
     bool m_colors = true;
+    mutable std::array<QColor, kTokenShades>
+        m_shades;  // of the palette; invalid: not asked for yet
 };
 
 }  // namespace qllama

@@ -13,8 +13,8 @@
 namespace qllama {
 namespace {
 
-// Numbers that change more often cannot be read, but cost a layout of the status bar each time.
-constexpr int kNumbersIntervalMs = 125;
+// Numbers that change more often cannot be read, but are drawn each time.
+constexpr int kNumbersIntervalMs = 200;
 
 }  // namespace
 

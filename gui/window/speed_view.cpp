@@ -13,7 +13,7 @@
 namespace qllama {
 namespace {
 
-constexpr int kRedrawIntervalMs = 125;
+constexpr int kRedrawIntervalMs = 200;  // a redraw takes about 1 ms of a core that computes
 constexpr double kGiga = 1e9;
 
 QString number(double value, int decimals) {

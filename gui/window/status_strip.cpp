@@ -80,8 +80,20 @@ QLabel* StatusStrip::addNumber(const char* name, const QString& toolTip) {
     label->setObjectName(QLatin1String(name));
     label->setToolTip(toolTip);
     label->setTextFormat(Qt::PlainText);
+    label->setAlignment(Qt::AlignRight | Qt::AlignVCenter);
     static_cast<QHBoxLayout*>(layout())->addWidget(label);
     return label;
+}
+
+// As wide as the widest number since it was empty: one that asked for its width anew would have the
+// whole window laid out at each change, with its docks and tool bars, and its neighbours jump.
+void StatusStrip::setNumber(QLabel* label, const QString& text) {
+    const QFontMetrics metrics(label->font());
+    const int width = metrics.horizontalAdvance(text);
+    if (text.isEmpty() || width > label->minimumWidth() ||
+        metrics.height() != label->minimumHeight())
+        label->setFixedSize(width, metrics.height());
+    if (label->text() != text) label->setText(text);
 }
 
 void StatusStrip::showModel(const ModelInfo& model) {
@@ -109,7 +121,7 @@ void StatusStrip::showNoModel() {
     m_model->setToolTip({});
     setDevice({}, {}, {});
     for (QLabel* label : {m_tokens, m_msPerToken, m_tokensPerSecond, m_context})
-        label->clear();
+        setNumber(label, {});
 }
 
 void StatusStrip::setDevice(const QString& text, const QString& shortText, const QString& toolTip) {
@@ -134,14 +146,15 @@ void StatusStrip::endPlan() {
 
 void StatusStrip::showStatistics(const GenerationStatistics& statistics) {
     const bool timed = statistics.msPerToken > 0;
-    m_tokens->setText(statistics.tokenCount > 0
-                          ? tr("%n token(s)", nullptr, static_cast<int>(statistics.tokenCount))
-                          : QString());
-    m_msPerToken->setText(timed ? msPerTokenText(statistics.msPerToken) : QString());
-    m_tokensPerSecond->setText(timed ? tokensPerSecondText(statistics.tokensPerSecond) : QString());
-    m_context->setText(tr("Context %1 / %2")
-                           .arg(QLocale().toString(qint64(statistics.contextUsed)),
-                                QLocale().toString(qint64(statistics.contextLength))));
+    setNumber(m_tokens, statistics.tokenCount > 0
+                            ? tr("%n token(s)", nullptr, static_cast<int>(statistics.tokenCount))
+                            : QString());
+    setNumber(m_msPerToken, timed ? msPerTokenText(statistics.msPerToken) : QString());
+    setNumber(m_tokensPerSecond,
+              timed ? tokensPerSecondText(statistics.tokensPerSecond) : QString());
+    setNumber(m_context, tr("Context %1 / %2")
+                             .arg(QLocale().toString(qint64(statistics.contextUsed)),
+                                  QLocale().toString(qint64(statistics.contextLength))));
 }
 
 }  // namespace qllama

@@ -27,6 +27,7 @@ public:
 
 private:
     QLabel* addNumber(const char* name, const QString& toolTip);
+    static void setNumber(QLabel* label, const QString& text);
     // `shortText`: where there is no room for the other; empty: it is elided.
     void setDevice(const QString& text, const QString& shortText, const QString& toolTip);
 

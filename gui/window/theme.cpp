@@ -121,8 +121,13 @@ QColor readableOn(const QColor& background, const QColor& wanted) {
     return end;
 }
 
-QColor tokenColor(double probability, const QPalette& palette) {
+int tokenShade(double probability) {
     const double p = std::clamp(std::isnan(probability) ? 0.0 : probability, 0.0, 1.0);
+    return static_cast<int>(std::lround(p * (kTokenShades - 1)));
+}
+
+QColor tokenColor(double probability, const QPalette& palette) {
+    const double p = static_cast<double>(tokenShade(probability)) / (kTokenShades - 1);
     const QColor rllama(128 + static_cast<int>(127 * p), 255 - static_cast<int>(127 * p), 128);
     return readableOn(palette.color(QPalette::Base), rllama);
 }

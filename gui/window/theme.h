@@ -28,6 +28,10 @@ QColor readableOn(const QColor& background, const QColor& wanted);
 // rllama's colours, made readable on the palette's text background: a token by the model's
 // probability for it (green: it surprised, red: it was sure), and the prompt.
 QColor tokenColor(double probability, const QPalette& palette);
+// There are this many colours of tokens, more than can be told apart; neighbours that share one are
+// laid out as one piece of text. The number of a probability's, from 0.
+constexpr int kTokenShades = 33;
+int tokenShade(double probability);
 QColor promptColor(const QPalette& palette);
 
 // Text that matters less than the text around it.

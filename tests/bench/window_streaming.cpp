@@ -1,14 +1,17 @@
 // What showing the text costs the engine: the same run in the window, with every token coloured and
 // the speed dock open, and in an engine thread that nobody watches, in turns. Prints medians of
-// ms/token and the median of the ratios of neighbouring turns.
-//   bench_window_streaming MODEL [PRECISION [ROUNDS [TOKENS]]]      (needs a display, or
-//                                                                    QT_QPA_PLATFORM=offscreen)
+// ms/token and the median of the ratios of neighbouring turns, and how much of a core the window's
+// thread takes: where the engine uses all cores it is taken from the engine.
+//   bench_window_streaming MODEL [PRECISION [ROUNDS [TOKENS [THREADS]]]]      (needs a display, or
+//                                                                  QT_QPA_PLATFORM=offscreen)
 #include <QApplication>
 #include <QDockWidget>
 #include <QEventLoop>
 #include <QTemporaryDir>
 #include <QTextStream>
 #include <algorithm>
+#include <chrono>
+#include <ctime>
 
 #include "engine/quant/weight_cache.h"
 #include "gui/window/application.h"
@@ -37,6 +40,12 @@ void waitUntilLoaded(EngineController& engine) {
     QObject::connect(&engine, &EngineController::loadFailed, &loop,
                      [](quint64, const Error& error) { fail(error.text()); });
     loop.exec();
+}
+
+double cpuSecondsOfThisThread() {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 double msPerToken(EngineController& engine, const GenerationRequest& request) {
@@ -98,6 +107,7 @@ int main(int argc, char** argv) {
     request.prompt = "Once upon a time";
     if (words.size() < 2 || !precision || rounds < 1 || request.maxTokens < 2) return 2;
     load.precision = *precision;
+    load.threadCount = word(5, "0").toInt();
     load.weightCacheFolder = defaultWeightCacheFolder();
     QTemporaryDir folder;
 
@@ -106,18 +116,24 @@ int main(int argc, char** argv) {
     EngineController unwatched(std::make_unique<SessionEngine>());
     unwatched.load(load);
     waitUntilLoaded(unwatched);
-    std::vector<double> shown, hidden, ratios;
+    std::vector<double> shown, hidden, ratios, shares;
     for (int round = -1; round < rounds; ++round) {
+        const double cpuBefore = cpuSecondsOfThisThread();
+        const auto start = std::chrono::steady_clock::now();
         const double inWindow = msPerToken(window->engine(), request);
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+        const double cpu = cpuSecondsOfThisThread() - cpuBefore;
         const double alone = msPerToken(unwatched, request);
         if (round < 0) continue;  // pages and pipelines settle
         shown.push_back(inWindow);
         hidden.push_back(alone);
         ratios.push_back(inWindow / alone);
+        shares.push_back(cpu / took.count());
     }
     QTextStream(stdout) << "in the window " << median(shown) << " ms/token, unwatched "
                         << median(hidden) << "; " << median(ratios) << " times as long ("
                         << *std::min_element(ratios.begin(), ratios.end()) << " to "
-                        << *std::max_element(ratios.begin(), ratios.end()) << ")\n";
+                        << *std::max_element(ratios.begin(), ratios.end())
+                        << "); the window's thread " << 100 * median(shares) << " % of a core\n";
     return 0;
 }

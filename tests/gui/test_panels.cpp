@@ -4,6 +4,7 @@
 #include <QClipboard>
 #include <QComboBox>
 #include <QDoubleSpinBox>
+#include <QLabel>
 #include <QLineEdit>
 #include <QPlainTextEdit>
 #include <QPushButton>
@@ -21,11 +22,25 @@
 #include "gui/window/sampler_panel.h"
 #include "gui/window/seed_field.h"
 #include "gui/window/settings_panel.h"
+#include "gui/window/status_strip.h"
 #include "gui/window/stop_string_lines.h"
 #include "gui/window/text.h"
 #include "gui/window/window_settings.h"
 
 using namespace qllama;
+
+namespace {
+
+class LayoutRequests : public QObject {
+public:
+    bool eventFilter(QObject*, QEvent* event) override {
+        count += event->type() == QEvent::LayoutRequest ? 1 : 0;
+        return false;
+    }
+    int count = 0;
+};
+
+}  // namespace
 
 class TestPanels : public QObject {
     Q_OBJECT
@@ -265,6 +280,42 @@ private slots:
         QCOMPARE(displayName(locationOf("/m/llama-7b")), "llama-7b");
         QCOMPARE(displayName(locationOf("/m/llama-7b/")), "llama-7b");
         QCOMPARE(displayName(locationOf("/m/7B/consolidated.00.pth")), "7B/consolidated.00.pth");
+    }
+
+    // Or the window would be laid out, all of it, some times a second.
+    void numbersOfARunLeaveTheLayoutAlone() {
+        StatusStrip strip;
+        strip.resize(1000, 24);
+        strip.show();
+        GenerationStatistics statistics;
+        statistics.contextLength = 2048;
+        const auto show = [&](int tokens, double ms) {
+            statistics.tokenCount = statistics.contextUsed = tokens;
+            statistics.msPerToken = ms;
+            statistics.tokensPerSecond = 1000 / ms;
+            strip.showStatistics(statistics);
+            QCoreApplication::sendPostedEvents();
+        };
+        const auto places = [&strip] {
+            QList<QRect> all;
+            for (const QLabel* label : strip.findChildren<QLabel*>())
+                all.append(label->geometry());
+            return all;
+        };
+        show(888, 88.88);
+        const QList<QRect> before = places();
+        LayoutRequests requests;
+        strip.installEventFilter(&requests);
+        for (const int tokens : {11, 888, 111})
+            show(tokens, tokens == 11 ? 11.11 : 88.88);
+        QCOMPARE(requests.count, 0);
+        QCOMPARE(places(), before);
+        show(1'888'888, 88.88);
+        const auto* context = strip.findChild<QLabel*>(QStringLiteral("statusContext"));
+        QVERIFY(context->width() >= context->fontMetrics().horizontalAdvance(context->text()));
+        statistics = {};
+        strip.showStatistics(statistics);
+        QCOMPARE(strip.findChild<QLabel*>(QStringLiteral("statusTokens"))->minimumWidth(), 0);
     }
 
 private:
