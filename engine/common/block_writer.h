@@ -25,6 +25,8 @@ public:
     bool flush();
 
     [[nodiscard]] std::uint64_t position() const { return m_heldFrom + m_held.size(); }
+    // How much of that is in the file already.
+    [[nodiscard]] std::uint64_t written() const { return m_heldFrom; }
     [[nodiscard]] int errorNumber() const { return m_errorNumber; }
 
 private:

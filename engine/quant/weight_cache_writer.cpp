@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -122,15 +123,18 @@ void WeightCacheWriter::enqueue(Job job) {
 }
 
 void WeightCacheWriter::writeQueued() {
-    while (const auto job = nextJob()) {
+    while (auto job = nextJob()) {
         try {
             if (!m_failed) write(*job);
         } catch (const std::bad_alloc&) {
             m_failure = "there is not enough memory";
             m_failed = true;
         }
+        const std::uint64_t bytes = bytesIn(job->place);
+        job.reset();  // before its copy takes memory
+        if (!m_failed) holdInMemory();
         const std::lock_guard lock(m_mutex);
-        m_queuedBytes -= bytesIn(job->place);
+        m_queuedBytes -= bytes;
         m_hasRoom.notify_one();
     }
 }
@@ -155,6 +159,16 @@ void WeightCacheWriter::write(const Job& job) {
     if (m_writer.errorNumber() == 0) return;
     m_failure = std::strerror(m_writer.errorNumber());
     m_failed = true;
+}
+
+// Where memory is short the system gives up pages that were only written before those that were read,
+// and those of the checkpoint, which nobody needs again, are among these.
+void WeightCacheWriter::holdInMemory() {
+    if (!m_reserved) return;
+    const auto file = m_reserved->bytes().first(
+        std::min<std::size_t>(m_writer.written(), m_reserved->bytes().size()));
+    m_reserved->populate(file.subspan(m_held));
+    m_held = file.size();
 }
 
 void WeightCacheWriter::awaitWriting() {

@@ -60,6 +60,7 @@ private:
     void writeQueued();
     std::optional<Job> nextJob();
     void write(const Job& job);
+    void holdInMemory();
     void awaitWriting();
     Result<void> complete(const std::filesystem::path& path);
     void abandon();
@@ -82,6 +83,7 @@ private:
     // The writing thread's own, until awaitWriting():
     BlockWriter m_writer;
     std::vector<std::uint64_t> m_checksums;
+    std::uint64_t m_held = 0;  // so far of the file
     std::string m_failure;
 };
 
