@@ -18,10 +18,11 @@ public:
     virtual std::optional<QuantizedMatrix> find(std::string_view name, QuantFormat format,
                                                 std::int64_t rows, std::int64_t columns) = 0;
     // Keeps a copy for the next run. Cannot fail: what could not be kept is quantised again then.
-    // Returns the copy where there is one that can take the matrix' place: its bytes are there once
-    // the whole model is kept, not before.
-    virtual std::optional<QuantizedMatrix> keep(std::string_view name,
-                                                const QuantizedMatrix& matrix) = 0;
+    virtual void keep(std::string_view name, const QuantizedMatrix& matrix) = 0;
+    // Does that, and returns the copy if it can take the matrix' place: its bytes are there once the
+    // whole model is kept, not before.
+    virtual std::optional<QuantizedMatrix> exchange(std::string_view name,
+                                                    const QuantizedMatrix& matrix) = 0;
 };
 
 }  // namespace qllama

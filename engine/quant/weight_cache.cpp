@@ -147,9 +147,13 @@ void WeightCache::beginFile() {
         addWriteNote(writer.error().message);
 }
 
-std::optional<QuantizedMatrix> WeightCache::keep(std::string_view name,
-                                                 const QuantizedMatrix& matrix) {
-    return m_writer ? m_writer->keep(name, matrix) : std::nullopt;
+void WeightCache::keep(std::string_view name, const QuantizedMatrix& matrix) {
+    if (m_writer) m_writer->keep(name, matrix);
+}
+
+std::optional<QuantizedMatrix> WeightCache::exchange(std::string_view name,
+                                                     const QuantizedMatrix& matrix) {
+    return m_writer ? m_writer->exchange(name, matrix) : std::nullopt;
 }
 
 bool WeightCache::finish() {

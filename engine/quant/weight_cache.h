@@ -43,11 +43,12 @@ public:
                                         std::int64_t rows, std::int64_t columns) override;
     // The first matrix of a name counts: a model may be loaded in several attempts. It is written by
     // another thread, while the caller makes the next one; the matrix must own its memory.
-    std::optional<QuantizedMatrix> keep(std::string_view name,
-                                        const QuantizedMatrix& matrix) override;
+    void keep(std::string_view name, const QuantizedMatrix& matrix) override;
+    std::optional<QuantizedMatrix> exchange(std::string_view name,
+                                            const QuantizedMatrix& matrix) override;
 
     // To be called when the whole model is loaded: puts a new file in its place. False when a matrix
-    // that keep() returned has not got its bytes: the model must be loaded again without this store.
+    // that exchange() returned has not got its bytes: the model must be loaded again without this store.
     [[nodiscard]] bool finish();
 
     [[nodiscard]] bool wasFound() const { return m_file != nullptr; }

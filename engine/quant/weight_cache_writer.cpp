@@ -23,8 +23,8 @@ namespace fs = std::filesystem;
 // them nor the one who writes waits for the other where small ones follow large ones.
 constexpr std::uint64_t kMaxQueuedBytes = std::uint64_t{64} << 20;
 
-Error because(std::string why) {
-    return {ErrorCode::Io, std::move(why), {}};
+Error because(int errorNumber) {
+    return {ErrorCode::Io, std::strerror(errorNumber), {}};
 }
 
 std::uint64_t paddingAt(std::uint64_t offset) {
@@ -52,7 +52,7 @@ Result<std::unique_ptr<WeightCacheWriter>> WeightCacheWriter::begin(const fs::pa
         (folder / (index.key + ".XXXXXX" + std::string(kUnfinishedWeights))).string();
     const int descriptor =
         ::mkostemps(name.data(), static_cast<int>(kUnfinishedWeights.size()), O_CLOEXEC);
-    if (descriptor < 0) return because(std::strerror(errno));
+    if (descriptor < 0) return because(errno);
     ::flock(descriptor, LOCK_EX | LOCK_NB);
     std::unique_ptr<WeightCacheWriter> writer(
         new WeightCacheWriter(std::move(index), name, descriptor));
@@ -77,34 +77,49 @@ WeightCacheWriter::~WeightCacheWriter() {
 // model lie in the file alone while it is made, and not in memory of its own as well.
 Result<void> WeightCacheWriter::reserve(std::int64_t payloadBytes) {
     constexpr std::int64_t kHeaderAndIndexBytes = 1 << 20;  // what is too much goes back at the end
-    if (::fallocate(m_descriptor, 0, 0, payloadBytes + kHeaderAndIndexBytes) == 0) {
+    int failed;
+    do
+        failed = ::fallocate(m_descriptor, 0, 0, payloadBytes + kHeaderAndIndexBytes);
+    while (failed != 0 && errno == EINTR);
+    if (failed == 0) {
         if (auto file = MappedFile::open(m_path); file.ok()) m_reserved = std::move(file).value();
         return {};
     }
     const bool isUnknown = errno == EOPNOTSUPP || errno == ENOSYS;  // to this file system
-    return isUnknown ? Result<void>() : because(std::strerror(errno));
+    return isUnknown ? Result<void>() : because(errno);
 }
 
-std::optional<QuantizedMatrix> WeightCacheWriter::keep(std::string_view name,
-                                                       const QuantizedMatrix& matrix) {
-    if (m_failed) abandon();
+void WeightCacheWriter::keep(std::string_view name, const QuantizedMatrix& matrix) {
+    accept(name, matrix, false);
+}
+
+std::optional<QuantizedMatrix> WeightCacheWriter::exchange(std::string_view name,
+                                                           const QuantizedMatrix& matrix) {
+    const auto place = accept(name, matrix, true);
+    if (!place || !isReserved(*place)) return std::nullopt;
+    m_gaveCopies = true;
+    return place->in(m_reserved);
+}
+
+// Where the matrix is or will be written; empty after a failure.
+std::optional<CachedMatrix> WeightCacheWriter::accept(std::string_view name,
+                                                      const QuantizedMatrix& matrix,
+                                                      bool isExchanged) {
+    if (m_errorNumber != 0) abandon();
     if (m_descriptor < 0) return std::nullopt;
     for (const CachedMatrix& kept : m_index.matrices)
-        if (kept.name == name) return copyOf(kept);
+        if (kept.name == name) return kept;
     const CachedMatrix place{std::string(name), matrix.format, matrix.rows,
                              matrix.columns,    m_end,         0};
     m_index.matrices.push_back(place);
     m_end += bytesIn(place);
     m_end += paddingAt(m_end);
-    enqueue({place, matrix});
-    return copyOf(place);
+    enqueue({place, matrix, isExchanged && isReserved(place)});
+    return place;
 }
 
-std::optional<QuantizedMatrix> WeightCacheWriter::copyOf(const CachedMatrix& kept) {
-    if (!m_reserved || kept.offset + bytesIn(kept) > m_reserved->bytes().size())
-        return std::nullopt;
-    m_gaveCopies = true;
-    return kept.in(m_reserved);
+bool WeightCacheWriter::isReserved(const CachedMatrix& place) const {
+    return m_reserved && place.offset + bytesIn(place) <= m_reserved->bytes().size();
 }
 
 void WeightCacheWriter::enqueue(Job job) {
@@ -125,14 +140,13 @@ void WeightCacheWriter::enqueue(Job job) {
 void WeightCacheWriter::writeQueued() {
     while (auto job = nextJob()) {
         try {
-            if (!m_failed) write(*job);
+            if (m_errorNumber == 0) write(*job);
         } catch (const std::bad_alloc&) {
-            m_failure = "there is not enough memory";
-            m_failed = true;
+            m_errorNumber = ENOMEM;
         }
         const std::uint64_t bytes = bytesIn(job->place);
-        job.reset();  // before its copy takes memory
-        if (!m_failed) holdInMemory();
+        job->matrix = {};  // before its copy takes memory
+        if (m_errorNumber == 0 && job->isExchanged) holdInMemory(job->place);
         const std::lock_guard lock(m_mutex);
         m_queuedBytes -= bytes;
         m_hasRoom.notify_one();
@@ -156,19 +170,16 @@ void WeightCacheWriter::write(const Job& job) {
     }
     m_writer.appendZeros(paddingAt(m_writer.position()));
     m_checksums.push_back(joinChecksums(sums));
-    if (m_writer.errorNumber() == 0) return;
-    m_failure = std::strerror(m_writer.errorNumber());
-    m_failed = true;
+    m_errorNumber = m_writer.errorNumber();
 }
 
 // Where memory is short the system gives up pages that were only written before those that were read,
-// and those of the checkpoint, which nobody needs again, are among these.
-void WeightCacheWriter::holdInMemory() {
-    if (!m_reserved) return;
-    const auto file = m_reserved->bytes().first(
-        std::min<std::size_t>(m_writer.written(), m_reserved->bytes().size()));
-    m_reserved->populate(file.subspan(m_held));
-    m_held = file.size();
+// and those of the checkpoint, which nobody needs again, are among these. The writer may hold back the
+// end: that is read once it is there.
+void WeightCacheWriter::holdInMemory(const CachedMatrix& place) const {
+    const std::uint64_t end = std::min(place.offset + bytesIn(place), m_writer.written());
+    if (end > place.offset)
+        m_reserved->populate(m_reserved->bytes().subspan(place.offset, end - place.offset));
 }
 
 void WeightCacheWriter::awaitWriting() {
@@ -177,9 +188,9 @@ void WeightCacheWriter::awaitWriting() {
 
 Result<void> WeightCacheWriter::finish(const fs::path& path) {
     awaitWriting();
-    if (m_failed) {
+    if (m_errorNumber != 0) {
         abandon();
-        return because(m_failure);
+        return because(m_errorNumber);
     }
     if (m_index.matrices.empty()) {
         abandon();
@@ -198,12 +209,12 @@ Result<void> WeightCacheWriter::complete(const fs::path& path) {
     const std::string header = encodeCacheHeader(m_index, m_writer.position(), indexBytes);
     m_writer.append(indexBytes);
     m_writer.overwrite(0, std::as_bytes(std::span(header)));
-    if (!m_writer.flush()) return because(std::strerror(m_writer.errorNumber()));
+    if (!m_writer.flush()) return because(m_writer.errorNumber());
     m_isWritten = true;
     std::error_code failed;
     fs::resize_file(m_path, m_writer.position(), failed);  // from what was reserved
     if (!failed) fs::rename(m_path, path, failed);
-    if (failed) return because(failed.message());
+    if (failed) return because(failed.value());
     ::close(std::exchange(m_descriptor, -1));
     return {};
 }

@@ -38,35 +38,40 @@ public:
     WeightCacheWriter(const WeightCacheWriter&) = delete;
     WeightCacheWriter& operator=(const WeightCacheWriter&) = delete;
 
-    // See QuantizedStore. Returns before the matrix is written, unless a lot is waiting already.
-    std::optional<QuantizedMatrix> keep(std::string_view name, const QuantizedMatrix& matrix);
+    // See QuantizedStore. Both return before the matrix is written, unless a lot is waiting already;
+    // the first matrix of a name counts, for a model may be loaded in several attempts.
+    void keep(std::string_view name, const QuantizedMatrix& matrix);
+    std::optional<QuantizedMatrix> exchange(std::string_view name, const QuantizedMatrix& matrix);
 
     // Completes the file and moves it to `path`; one without matrices is removed.
     Result<void> finish(const std::filesystem::path& path);
 
-    // Whether no matrix that keep() returned lacks its bytes; after finish().
+    // Whether no matrix that exchange() returned lacks its bytes; after finish().
     [[nodiscard]] bool copiesAreWhole() const { return m_isWritten || !m_gaveCopies; }
 
 private:
     struct Job {
         CachedMatrix place;
         QuantizedMatrix matrix;
+        bool isExchanged = false;
     };
 
     WeightCacheWriter(CacheIndex index, std::filesystem::path path, int descriptor);
     Result<void> reserve(std::int64_t payloadBytes);
-    [[nodiscard]] std::optional<QuantizedMatrix> copyOf(const CachedMatrix& kept);
+    std::optional<CachedMatrix> accept(std::string_view name, const QuantizedMatrix& matrix,
+                                       bool isExchanged);
+    [[nodiscard]] bool isReserved(const CachedMatrix& place) const;
     void enqueue(Job job);
     void writeQueued();
     std::optional<Job> nextJob();
     void write(const Job& job);
-    void holdInMemory();
+    void holdInMemory(const CachedMatrix& place) const;
     void awaitWriting();
     Result<void> complete(const std::filesystem::path& path);
     void abandon();
 
     CacheIndex m_index;   // its checksums are added at the end
-    std::uint64_t m_end;  // of the payload that was given to keep()
+    std::uint64_t m_end;  // of the payload that was accepted
     std::filesystem::path m_path;
     int m_descriptor;
     std::shared_ptr<const MappedFile> m_reserved;  // the whole file, if its place is reserved
@@ -79,12 +84,10 @@ private:
     std::uint64_t m_queuedBytes = 0;  // with the one that is being written
     bool m_isWriting = false;         // a thread is at it, and looks at the queue again
     std::future<void> m_writing;
-    std::atomic<bool> m_failed = false;
+    std::atomic<int> m_errorNumber = 0;  // set by the writing thread
     // The writing thread's own, until awaitWriting():
     BlockWriter m_writer;
     std::vector<std::uint64_t> m_checksums;
-    std::uint64_t m_held = 0;  // so far of the file
-    std::string m_failure;
 };
 
 }  // namespace qllama

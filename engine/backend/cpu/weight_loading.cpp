@@ -143,10 +143,11 @@ Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat 
                 store->find(tensor.name, format, tensor.shape.front(), tensor.shape.back()))
             return *std::move(found);
     QLLAMA_TRY(QuantizedMatrix matrix, quantizeTensor(tensor, format, pool, std::move(stop)));
-    if (store != nullptr)
-        if (auto copy = store->keep(tensor.name, matrix);
-            copy && firstRead == FirstRead::OnceModelIsKept)
-            return *std::move(copy);
+    if (store == nullptr) return matrix;
+    if (firstRead == FirstRead::AtOnce)
+        store->keep(tensor.name, matrix);
+    else if (auto copy = store->exchange(tensor.name, matrix))
+        return *std::move(copy);
     return matrix;
 }
 

@@ -19,7 +19,7 @@ Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precisio
                                            std::stop_token stop);
 
 // Whether a matrix that is quantised now must have its bytes at once, in memory of its own, or may lie
-// where the store keeps it: see QuantizedStore::keep().
+// where the store keeps it: see QuantizedStore::exchange().
 enum class FirstRead { AtOnce, OnceModelIsKept };
 
 // A quantised matrix from `store` (may be null) if it has it; else rounded now, and kept there.

@@ -301,11 +301,11 @@ void TestWeightCache::keptMatricesCanBeUsedFromTheFile() {
     options.payloadBytes = 2 * (matrix.sizeBytes() + static_cast<std::int64_t>(kCachePage));
     auto cache = WeightCache::open(options, {});
     QVERIFY(cache.ok());
-    const auto first = cache.value()->keep("first", matrix);
-    const auto second = cache.value()->keep("second", matrix);
+    const auto first = cache.value()->exchange("first", matrix);
+    const auto second = cache.value()->exchange("second", matrix);
     QVERIFY(first && second);
-    QCOMPARE(cache.value()->keep("first", matrix)->tiles, first->tiles);  // another attempt
-    QVERIFY(!cache.value()->keep("more than was said", matrix));
+    QCOMPARE(cache.value()->exchange("first", matrix)->tiles, first->tiles);  // another attempt
+    QVERIFY(!cache.value()->exchange("more than was said", matrix));
     QVERIFY(cache.value()->finish());
     cache.value().reset();
     QVERIFY(clearWeightCache(m_cache).ok());
