@@ -73,8 +73,9 @@ WeightCacheWriter::~WeightCacheWriter() {
     abandon();
 }
 
-// With its place on the disk reserved, writing fails only if the disk does: good enough to let the
-// model lie in the file alone while it is made, and not in memory of its own as well.
+// With its place reserved, no full disk and no quota stops the writing, only a disk that is broken; a
+// checkpoint used where it lies relies on as much. So the model may lie in the file alone while it is
+// made, and not in memory of its own as well.
 Result<void> WeightCacheWriter::reserve(std::int64_t payloadBytes) {
     constexpr std::int64_t kHeaderAndIndexBytes = 1 << 20;  // what is too much goes back at the end
     int failed;
@@ -212,8 +213,10 @@ Result<void> WeightCacheWriter::complete(const fs::path& path) {
     if (!m_writer.flush()) return because(m_writer.errorNumber());
     m_isWritten = true;
     std::error_code failed;
-    fs::resize_file(m_path, m_writer.position(), failed);  // from what was reserved
-    if (!failed) fs::rename(m_path, path, failed);
+    // From what was reserved; nothing of that is in use.
+    if (::ftruncate(m_descriptor, static_cast<off_t>(m_writer.position())) != 0)
+        return because(errno);
+    fs::rename(m_path, path, failed);
     if (failed) return because(failed.value());
     ::close(std::exchange(m_descriptor, -1));
     return {};
@@ -231,6 +234,7 @@ void WeightCacheWriter::abandon() {
     std::error_code ignored;
     fs::remove(m_path, ignored);
     ::close(std::exchange(m_descriptor, -1));
+    m_reserved.reset();  // matrices that were exchanged have it still
 }
 
 }  // namespace qllama

@@ -27,8 +27,10 @@ constexpr int kMargin = 16;
 constexpr int kColumnCharacters = 96;  // longer lines are hard to follow to the next
 constexpr int kHintCharacters = 48;
 // After laying out for a time, rest thirty times that: a long paragraph, all of which is laid out
-// for each new word, takes 3 % of a core at most.
+// for each new word, takes 3 % of a core. But not so long that the text seems to have stopped, where
+// a font was loaded or the thread had to wait.
 constexpr int kRestFactor = 30;
+constexpr qint64 kLongestRestMs = 300;
 
 QTextBlockFormat blockFormat(double spaceAbove) {
     QTextBlockFormat format;
@@ -81,7 +83,8 @@ void OutputView::flush() {
         append(toQString(chunk.text), Role::Token, chunk);
     batch.endEditBlock();
     if (follow) scrollToEnd();
-    const qint64 restMs = elapsed.nsecsElapsed() * kRestFactor / 1'000'000;
+    const qint64 restMs =
+        std::min(elapsed.nsecsElapsed() * kRestFactor / 1'000'000, kLongestRestMs);
     if (restMs > 0) m_rest.start(static_cast<int>(restMs));
 }
 

@@ -1,5 +1,6 @@
 #include "gui/window/status_strip.h"
 
+#include <QEvent>
 #include <QHBoxLayout>
 #include <QLabel>
 #include <QLocale>
@@ -88,12 +89,19 @@ QLabel* StatusStrip::addNumber(const char* name, const QString& toolTip) {
 // As wide as the widest number since it was empty: one that asked for its width anew would have the
 // whole window laid out at each change, with its docks and tool bars, and its neighbours jump.
 void StatusStrip::setNumber(QLabel* label, const QString& text) {
-    const QFontMetrics metrics(label->font());
+    const QFontMetrics metrics = label->fontMetrics();
     const int width = metrics.horizontalAdvance(text);
     if (text.isEmpty() || width > label->minimumWidth() ||
         metrics.height() != label->minimumHeight())
         label->setFixedSize(width, metrics.height());
     if (label->text() != text) label->setText(text);
+}
+
+void StatusStrip::changeEvent(QEvent* event) {
+    QWidget::changeEvent(event);
+    if (event->type() != QEvent::FontChange) return;
+    for (QLabel* label : {m_tokens, m_msPerToken, m_tokensPerSecond, m_context})
+        if (label) setNumber(label, label->text());
 }
 
 void StatusStrip::showModel(const ModelInfo& model) {

@@ -25,6 +25,9 @@ public:
     void endPlan();
     void showStatistics(const GenerationStatistics& statistics);
 
+protected:
+    void changeEvent(QEvent* event) override;
+
 private:
     QLabel* addNumber(const char* name, const QString& toolTip);
     static void setNumber(QLabel* label, const QString& text);
@@ -36,10 +39,10 @@ private:
     QString m_deviceText;  // of the device in use
     QString m_deviceShortText;
     QString m_deviceTip;
-    QLabel* m_tokens;
-    QLabel* m_msPerToken;
-    QLabel* m_tokensPerSecond;
-    QLabel* m_context;
+    QLabel* m_tokens = nullptr;
+    QLabel* m_msPerToken = nullptr;
+    QLabel* m_tokensPerSecond = nullptr;
+    QLabel* m_context = nullptr;
 };
 
 // "3.25 ms/token", "307.7 tokens/s": the same wording wherever they are shown.

@@ -1,14 +1,12 @@
 // Quantised weights kept on disk: the second start takes them as they are, every kind of damage is
 // noticed and mended, and a disk that cannot be written to keeps no model from loading.
-#include <sys/resource.h>
-
 #include <QTemporaryDir>
 #include <QTest>
 #include <algorithm>
-#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <span>
 #include <tuple>
 
@@ -17,6 +15,7 @@
 #include "engine/session/model_loader.h"
 #include "engine/session/model_maker.h"
 #include "engine/session/weight_cache_key.h"
+#include "tests/support/small_disk.h"
 
 using namespace qllama;
 namespace fs = std::filesystem;
@@ -45,24 +44,6 @@ void overwrite(const fs::path& path, const std::vector<char>& content) {
         .write(content.data(), static_cast<std::streamsize>(content.size()));
 }
 
-// As of a disk that is full beyond it: writing there fails.
-class FileSizeLimit {
-public:
-    FileSizeLimit() {
-        std::signal(SIGXFSZ, SIG_IGN);
-        if (getrlimit(RLIMIT_FSIZE, &m_usual) != 0) qFatal("getrlimit failed");
-    }
-    void set(rlim_t bytes) const { apply({bytes, m_usual.rlim_max}); }
-    void lift() const { apply(m_usual); }
-
-private:
-    static void apply(const rlimit& limit) {
-        if (setrlimit(RLIMIT_FSIZE, &limit) != 0) qFatal("setrlimit failed");
-    }
-
-    rlimit m_usual{};
-};
-
 struct Loaded {
     std::vector<float> logits;
     std::vector<std::string> notes;
@@ -83,7 +64,6 @@ private slots:
     void aFileThatLacksATensorIsReplaced();
     void unwritableIsANote();
     void aDiskThatFailsIsANote();
-    void keptMatricesCanBeUsedFromTheFile();
     void stopLeavesNoFile();
     void leftoversAreRemoved();
     void filesOfEarlierVersionsAreRemoved();
@@ -259,11 +239,9 @@ void TestWeightCache::unwritableIsANote() {
     QVERIFY2(first.notes[0].find("could not be kept") != std::string::npos, first.notes[0].c_str());
     fs::remove(m_cache);
 
-    // As on a disk with 20 kB left.
-    const FileSizeLimit limit;
-    limit.set(20'000);
+    std::optional<SmallDisk> disk(20'000);
     const Loaded second = load(Precision::Q8);
-    limit.lift();
+    disk.reset();
     QCOMPARE(second.notes.size(), std::size_t{1});
     QVERIFY2(second.notes[0].find("too large") != std::string::npos, second.notes[0].c_str());
     QVERIFY(second.logits == first.logits);
@@ -275,42 +253,15 @@ void TestWeightCache::aDiskThatFailsIsANote() {
     const Loaded sound = load(Precision::Q4);
     QVERIFY(sound.notes.empty());
     fs::remove_all(m_cache);
-    const FileSizeLimit limit;
-    const Loaded failing = load(Precision::Q4, [&limit](const LoadProgress& progress) {
-        if (progress.doneBytes == progress.totalBytes) limit.set(20'000);
+    std::optional<SmallDisk> disk;
+    const Loaded failing = load(Precision::Q4, [&disk](const LoadProgress& progress) {
+        if (progress.doneBytes == progress.totalBytes && !disk) disk.emplace(rlim_t{20'000});
     });
-    limit.lift();
+    disk.reset();
     QCOMPARE(failing.notes.size(), std::size_t{1});
     QVERIFY2(failing.notes[0].find("too large") != std::string::npos, failing.notes[0].c_str());
     QVERIFY(failing.logits == sound.logits);
     QVERIFY(fs::is_empty(m_cache));
-}
-
-void TestWeightCache::keptMatricesCanBeUsedFromTheFile() {
-    const auto bytes = std::make_shared<std::vector<std::byte>>(std::size_t{544} * 128 * 50);
-    for (std::size_t i = 0; i < bytes->size(); ++i)
-        (*bytes)[i] = static_cast<std::byte>(i * 7 + i / 544);
-    QuantizedMatrix matrix;
-    matrix.rows = std::int64_t{16} * 50;
-    matrix.columns = std::int64_t{32} * 128;
-    matrix.tiles = bytes->data();
-    matrix.owner = bytes;
-    QCOMPARE(matrix.sizeBytes(), static_cast<std::int64_t>(bytes->size()));
-    WeightCache::Options options{
-        .folder = m_cache, .key = "one", .modelName = "one", .precision = "q8"};
-    options.payloadBytes = 2 * (matrix.sizeBytes() + static_cast<std::int64_t>(kCachePage));
-    auto cache = WeightCache::open(options, {});
-    QVERIFY(cache.ok());
-    const auto first = cache.value()->exchange("first", matrix);
-    const auto second = cache.value()->exchange("second", matrix);
-    QVERIFY(first && second);
-    QCOMPARE(cache.value()->exchange("first", matrix)->tiles, first->tiles);  // another attempt
-    QVERIFY(!cache.value()->exchange("more than was said", matrix));
-    QVERIFY(cache.value()->finish());
-    cache.value().reset();
-    QVERIFY(clearWeightCache(m_cache).ok());
-    for (const auto& copy : {first, second})
-        QVERIFY(std::memcmp(copy->tiles, bytes->data(), bytes->size()) == 0);
 }
 
 void TestWeightCache::stopLeavesNoFile() {
