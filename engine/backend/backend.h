@@ -85,10 +85,10 @@ public:
 
     [[nodiscard]] virtual const DeviceInfo& device() const = 0;
 
-    // Called once the matrices of a range of layers are loaded: settles which variants of its kernels
-    // suit such matrices on this device, by measuring where that is not known from an earlier run.
-    // Takes a second at most, and compiling. Results do not depend on the outcome. Fails with
-    // Cancelled alone.
+    // Called once the matrices of a range of layers are loaded, but before quantised ones that were
+    // exchanged (QuantizedStore) have their bytes: settles which variants of its kernels suit such
+    // matrices on this device, by measuring where that is not known from an earlier run. Takes a
+    // second at most, and compiling. Results do not depend on the outcome. Fails with Cancelled alone.
     virtual Result<void> tune(std::span<const Matrix* const>, std::stop_token) { return {}; }
     // What tune() settled, in sentences.
     [[nodiscard]] virtual std::vector<std::string> tuning() const { return {}; }

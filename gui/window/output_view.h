@@ -91,8 +91,8 @@ private:
     QTimer m_rest;                // while it runs, tokens wait
     QString m_hint;
     bool m_colors = true;
-    mutable std::array<QColor, kTokenShades>
-        m_shades;  // of the palette; invalid: not asked for yet
+    // Colours of tokens in this palette; invalid: not asked for yet.
+    mutable std::array<QColor, kTokenShades> m_shades;
 };
 
 }  // namespace qllama

@@ -28,11 +28,11 @@ QColor readableOn(const QColor& background, const QColor& wanted);
 // rllama's colours, made readable on the palette's text background: a token by the model's
 // probability for it (green: it surprised, red: it was sure), and the prompt.
 QColor tokenColor(double probability, const QPalette& palette);
-// There are this many colours of tokens, more than can be told apart; neighbours that share one are
-// laid out as one piece of text. The number of a probability's, from 0.
+QColor promptColor(const QPalette& palette);
+// So many colours of tokens there are, enough to look continuous and few enough for a table; and the
+// number of a probability's, from 0.
 constexpr int kTokenShades = 33;
 int tokenShade(double probability);
-QColor promptColor(const QPalette& palette);
 
 // Text that matters less than the text around it.
 QColor dimmedTextColor(const QPalette& palette);
