@@ -26,10 +26,10 @@ constexpr double kLineHeightPercent = 135;
 constexpr int kMargin = 16;
 constexpr int kColumnCharacters = 96;  // longer lines are hard to follow to the next
 constexpr int kHintCharacters = 48;
-// After laying out for a time, rest thirty times that: a long paragraph, all of which is laid out
-// for each new word, takes 3 % of a core. But not so long that the text seems to have stopped, where
-// a font was loaded or the thread had to wait.
-constexpr int kRestFactor = 30;
+// After laying out and painting for a time, rest a hundred times that, so that the text takes 1 % of a
+// core from an engine that has use for all of them: a long paragraph is laid out and painted whole for
+// each new word. But not so long that the text seems to have stopped.
+constexpr int kRestFactor = 100;
 constexpr qint64 kLongestRestMs = 300;
 
 QTextBlockFormat blockFormat(double spaceAbove) {
@@ -83,9 +83,14 @@ void OutputView::flush() {
         append(toQString(chunk.text), Role::Token, chunk);
     batch.endEditBlock();
     if (follow) scrollToEnd();
-    const qint64 restMs =
-        std::min(elapsed.nsecsElapsed() * kRestFactor / 1'000'000, kLongestRestMs);
-    if (restMs > 0) m_rest.start(static_cast<int>(restMs));
+    restAfter(elapsed.nsecsElapsed());
+}
+
+// From now on, and longer by what is to rest already.
+void OutputView::restAfter(qint64 workNs) {
+    const qint64 waiting = m_rest.isActive() ? m_rest.remainingTime() : 0;
+    const qint64 restMs = std::min(waiting + workNs * kRestFactor / 1'000'000, kLongestRestMs);
+    if (restMs > waiting) m_rest.start(static_cast<int>(restMs));
 }
 
 void OutputView::endRun(const QString& note) {
@@ -298,7 +303,10 @@ void OutputView::setHint(const QString& hint) {
 }
 
 void OutputView::paintEvent(QPaintEvent* event) {
+    QElapsedTimer elapsed;
+    elapsed.start();
     QTextEdit::paintEvent(event);
+    if (m_rest.isActive()) restAfter(elapsed.nsecsElapsed());
     if (!isBlank()) return;
     QPainter painter(viewport());
     painter.setPen(dimmedTextColor(palette()));

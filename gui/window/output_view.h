@@ -74,6 +74,7 @@ private:
     void beginBlock(double spaceAbove);
     void append(const QString& text, Role role, const TokenChunk& chunk);
     void flush();
+    void restAfter(qint64 workNs);
     [[nodiscard]] QTextCharFormat formatOf(Role role, const TokenChunk& chunk) const;
     [[nodiscard]] QColor shadeOf(double probability) const;
     void recolor();
