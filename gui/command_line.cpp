@@ -165,6 +165,10 @@ std::string combinationProblem(const Tokens& tokens, const CommandLine& commandL
         return "--profile works only when a text is generated.";
     if (commandLine.action == TerminalAction::MakeModel && !commandLine.hasModel)
         return "--make-model needs a folder to write: --make-model SHAPE DIR.";
+    if (commandLine.action == TerminalAction::MakeModel &&
+        commandLine.given.contains("--precision") && commandLine.load.precision != Precision::F16 &&
+        commandLine.load.precision != Precision::BF16)
+        return "--make-model writes f16 or bf16: with it, --precision is one of these.";
     if (commandLine.action == TerminalAction::Generate && !commandLine.hasPrompt &&
         !commandLine.promptFile)
         return "--headless needs a prompt: --prompt TEXT or --prompt-file FILE.";

@@ -278,7 +278,7 @@ void addInformationOptions(Options& options) {
     addAction({"--list-devices"}, "List the devices that can compute. With --json as JSON.",
               TerminalAction::ListDevices);
     addAction({"--cache"},
-              "List the quantised weights kept for the next start, with their sizes. "
+              "List the quantised and packed weights kept for the next start, with their sizes. "
               "With --json as JSON.",
               TerminalAction::ListCache);
     addAction({"--clear-cache"}, "Delete them.", TerminalAction::ClearCache);

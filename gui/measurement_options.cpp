@@ -61,7 +61,7 @@ void addMakeModelOptions(std::vector<CommandLineOption>& options) {
                                names +
                                "or dim=N,layers=N,heads=N,kv-heads=N,ffn=N,vocab=N. With "
                                "--tokenizer that file is copied beside it; --seed gives other "
-                               "weights.",
+                               "weights; they are f16, with --precision bf16 bf16.",
                        .needsNoWindow = true,
                        .apply = [](CommandLine& line, const std::string& value) {
                            const auto shape = parseModelShape(value);

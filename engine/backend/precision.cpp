@@ -13,6 +13,10 @@ constexpr PrecisionInfo kPrecisions[] = {
     {Precision::F16, "f16", "16-bit float", "Rounded to 16 bits while loading."},
     {Precision::BF16, "bf16", "16-bit bfloat",
      "Rounded to 16 bits with the range of 32 while loading."},
+    {Precision::Packed, "packed", "Packed, no loss",
+     "Weights that are bf16 in the file take 12 bits instead of 16, exactly as they are: three "
+     "quarters "
+     "of the memory, faster, the same text. Others stay as in the file."},
     {Precision::Q8, "q8", "8-bit blocks",
      "Rounded to 8 bits in blocks of 32 while loading: half the memory and twice the speed of 16 "
      "bits, almost the same text."},
@@ -48,11 +52,19 @@ std::optional<DType> rowDType(Precision precision, DType source) {
             return DType::F16;
         case Precision::BF16:
             return DType::BF16;
+        case Precision::Packed:
+            if (source == DType::BF16) break;
+            return rowDType(Precision::Source, source);
         case Precision::Q8:
         case Precision::Q4:
             break;
     }
     return std::nullopt;
+}
+
+std::optional<QuantFormat> madeFormat(Precision precision, DType source) {
+    if (rowDType(precision, source)) return std::nullopt;
+    return precision == Precision::Packed ? QuantFormat::Packed : quantFormat(precision);
 }
 
 std::optional<QuantFormat> quantFormat(Precision precision) {
@@ -61,11 +73,15 @@ std::optional<QuantFormat> quantFormat(Precision precision) {
     return std::nullopt;
 }
 
+Precision withoutPacking(Precision precision) {
+    return precision == Precision::Packed ? Precision::Source : precision;
+}
+
 std::int64_t matrixBytes(Precision precision, DType source, std::int64_t rows,
                          std::int64_t columns) {
     if (const auto dtype = rowDType(precision, source)) return rows * columns * sizeOf(*dtype);
     QuantizedMatrix matrix;
-    matrix.format = *quantFormat(precision);
+    matrix.format = *madeFormat(precision, source);
     matrix.rows = rows;
     matrix.columns = columns;
     return matrix.sizeBytes();

@@ -17,6 +17,7 @@ enum class Precision {
     F32,
     F16,
     BF16,
+    Packed,  // bf16 in 12 bits without loss, on the CPU; otherwise as in the file
     Q8,
     Q4,
 };
@@ -32,10 +33,15 @@ std::span<const PrecisionInfo> precisions();
 std::string_view keyOf(Precision precision);
 std::optional<Precision> precisionFromKey(std::string_view key);
 
-// The element type of a matrix that keeps plain rows, or the format of one that is quantised:
+// The element type of a matrix that keeps plain rows, or the format of one that is made anew:
 // exactly one of the two, for a tensor stored as `source` in the file.
 std::optional<DType> rowDType(Precision precision, DType source);
+std::optional<QuantFormat> madeFormat(Precision precision, DType source);
+// The format of a precision that rounds to blocks, and its activations to 8 bits.
 std::optional<QuantFormat> quantFormat(Precision precision);
+
+// The same where packing is not known: on all devices but the CPU.
+Precision withoutPacking(Precision precision);
 
 // Exact bytes of a matrix [rows, columns] at this precision.
 std::int64_t matrixBytes(Precision precision, DType source, std::int64_t rows,

@@ -29,10 +29,13 @@ struct StageWeights {
     [[nodiscard]] std::int64_t sizeBytes() const;  // of all matrices
 };
 
+// What is done with the weights, beyond bringing them into memory.
+enum class LoadWork { None, Quantising, Packing };
+
 struct LoadProgress {
     std::int64_t doneBytes = 0;
     std::int64_t totalBytes = 0;
-    bool isQuantising = false;         // the weights are made smaller, not only brought into memory
+    LoadWork work = LoadWork::None;
     std::string compilingDevice = {};  // its kernels are being compiled; empty: none's
 };
 using LoadProgressSink = std::function<void(const LoadProgress&)>;

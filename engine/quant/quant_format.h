@@ -1,7 +1,8 @@
-// The quantised formats: what a block of weights looks like. One row in the table of
-// quant_format.cpp, one case in quantized_matrix.cpp and one pair of kernels for the next one.
+// The formats in which matrices are made anew and kept: what a block of weights looks like. One row in the
+// table of quant_format.cpp, one case in quantized_matrix.cpp and one pair of kernels for the next one.
+// Two of them are quantised; the third, packed_rows.h, loses nothing.
 //
-// Both formats divide a matrix into tiles of 16 rows and these into blocks of 32 columns. The bytes
+// The quantised ones divide a matrix into tiles of 16 rows and these into blocks of 32 columns. The bytes
 // of a block hold four neighbouring columns of row 0, then of row 1, ... row 15: a vector register
 // meets one broadcast of four 8-bit activations and needs no sums across lanes.
 //
@@ -18,12 +19,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
 namespace qllama {
 
-enum class QuantFormat : std::uint8_t { Q8, Q4 };
+enum class QuantFormat : std::uint8_t { Q8, Q4, Packed };
 
 // To be raised when the bytes of a format come to mean something else: kept weights are then made
 // again.
@@ -42,9 +44,12 @@ struct QuantFormatInfo {
     std::string_view key;     // as the precision's
     std::int64_t blockBytes;  // of one tile and 32 columns
     bool hasRowFactors;
+    bool hasExceptions;  // and loses nothing: packed_rows.h
 };
 
-std::span<const QuantFormatInfo> quantFormats();
+std::span<const QuantFormatInfo> quantFormats();  // those that round
 const QuantFormatInfo& infoOf(QuantFormat format);
+// The format of that number, as kept in a file.
+std::optional<QuantFormat> formatFromNumber(std::uint64_t number);
 
 }  // namespace qllama

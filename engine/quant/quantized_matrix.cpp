@@ -1,7 +1,9 @@
 #include "engine/quant/quantized_matrix.h"
 
+#include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <utility>
 
 #include "engine/tensor/dtype.h"
 
@@ -28,10 +30,50 @@ float dequantizeQ4(const std::byte* block, std::int64_t lane, std::int64_t colum
     return factor * static_cast<float>(scale * (value - kMiddleStep) + kMiddleStep * middle);
 }
 
+void unpackRow(const QuantizedMatrix& matrix, std::int64_t row, std::span<float> out) {
+    const std::byte* fields = matrix.tiles + row * matrix.blocksPerRow() * kPackedBlockBytes;
+    for (std::int64_t column = 0; column < matrix.columns; ++column)
+        out[static_cast<std::size_t>(column)] =
+            bfloat16ToFloat(unpackField(fields, column, matrix.rowFactors[row]));
+    for (const PackedException& exception : matrix.exceptionsOf(row))
+        out[exception.column] = bfloat16ToFloat(exception.bits);
+}
+
 }  // namespace
+
+void QuantizedMatrix::placeAt(const std::byte* memory, std::shared_ptr<const void> memoryOwner) {
+    tiles = memory;
+    owner = std::move(memoryOwner);
+    const std::byte* behindTiles = tiles + tilesBytes();
+    if (infoOf(format).hasRowFactors) rowFactors = reinterpret_cast<const float*>(behindTiles);
+    if (!infoOf(format).hasExceptions) return;
+    exceptionEnds = reinterpret_cast<const std::uint32_t*>(behindTiles + rowFactorsBytes());
+    exceptions = reinterpret_cast<const PackedException*>(exceptionEnds + tileCount() * kTileRows);
+}
+
+std::span<const PackedException> QuantizedMatrix::exceptionsOf(std::int64_t row) const {
+    const std::uint32_t begin = row == 0 ? 0 : exceptionEnds[row - 1];
+    return {exceptions + begin, exceptionEnds[row] - begin};
+}
+
+bool QuantizedMatrix::checkExceptions() {
+    const std::int64_t rowCount = tileCount() * kTileRows;
+    isWhole = exceptionEnds[rowCount - 1] <= mostExceptions();
+    if (!isWhole) return exceptionEnds[rowCount - 1] == kTooManyExceptions;
+    for (std::int64_t row = 1; row < rowCount; ++row)
+        if (exceptionEnds[row] < exceptionEnds[row - 1]) return false;
+    const std::span all(exceptions, exceptionEnds[rowCount - 1]);
+    return std::all_of(all.begin(), all.end(), [this](const PackedException& exception) {
+        return exception.column < columns;
+    });
+}
 
 void QuantizedMatrix::dequantizeRow(std::int64_t row, std::span<float> out) const {
     assert(row >= 0 && row < rows && static_cast<std::int64_t>(out.size()) == columns);
+    if (infoOf(format).hasExceptions) {
+        unpackRow(*this, row, out);
+        return;
+    }
     const std::int64_t lane = row % kTileRows;
     const std::byte* tile = tiles + row / kTileRows * tileBytes();
     for (std::int64_t column = 0; column < columns; ++column) {

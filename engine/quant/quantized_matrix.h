@@ -1,4 +1,4 @@
-// A quantised matrix in host memory (or in a mapped cache file), in the layout of quant_format.h.
+// A quantised or packed matrix in host memory (or in a mapped cache file), in the layout of quant_format.h.
 #pragma once
 
 #include <cstddef>
@@ -6,17 +6,23 @@
 #include <memory>
 #include <span>
 
+#include "engine/quant/packed_rows.h"
 #include "engine/quant/quant_format.h"
 
 namespace qllama {
 
-// Immutable once made; views share the memory. `tiles` is aligned to 64 bytes.
+// Immutable once made; views share the memory: tiles (aligned to 64 bytes), factors, exceptions, one behind
+// the other.
 struct QuantizedMatrix {
     QuantFormat format = QuantFormat::Q8;
     std::int64_t rows = 0;
     std::int64_t columns = 0;
     const std::byte* tiles = nullptr;   // [tileCount][blocksPerRow] blocks
-    const float* rowFactors = nullptr;  // q4: [tileCount * 16]; else null
+    const float* rowFactors = nullptr;  // q4, packed: [tileCount * 16]; else null
+    // packed: row r has exceptions [r == 0 ? 0 : exceptionEnds[r - 1], exceptionEnds[r])
+    const std::uint32_t* exceptionEnds = nullptr;  // [tileCount * 16]
+    const PackedException* exceptions = nullptr;   // room for mostExceptions()
+    bool isWhole = true;  // false: more exceptions than there is room for; the bytes mean nothing
     std::shared_ptr<const void> owner;
 
     [[nodiscard]] std::int64_t tileCount() const { return (rows + kTileRows - 1) / kTileRows; }
@@ -30,7 +36,25 @@ struct QuantizedMatrix {
     [[nodiscard]] std::int64_t rowFactorsBytes() const {
         return infoOf(format).hasRowFactors ? tileCount() * kTileRows * 4 : 0;
     }
-    [[nodiscard]] std::int64_t sizeBytes() const { return tilesBytes() + rowFactorsBytes(); }
+    [[nodiscard]] std::int64_t mostExceptions() const {
+        return tileCount() * kTileRows * exceptionsARow(columns);
+    }
+    [[nodiscard]] std::int64_t exceptionsBytes() const {
+        if (!infoOf(format).hasExceptions) return 0;
+        return tileCount() * kTileRows * 4 +
+               mostExceptions() * std::int64_t{sizeof(PackedException)};
+    }
+    [[nodiscard]] std::int64_t sizeBytes() const {
+        return tilesBytes() + rowFactorsBytes() + exceptionsBytes();
+    }
+
+    // The matrix lies at `memory`, sizeBytes() long.
+    void placeAt(const std::byte* memory, std::shared_ptr<const void> memoryOwner);
+
+    // Of a packed matrix, once its bytes are there.
+    [[nodiscard]] std::span<const PackedException> exceptionsOf(std::int64_t row) const;
+    // Whether all exceptions lie within the matrix. Sets isWhole.
+    [[nodiscard]] bool checkExceptions();
 
     // Row `row` as f32; out has `columns` elements. For embeddings, other layouts, and tests.
     void dequantizeRow(std::int64_t row, std::span<float> out) const;

@@ -1,4 +1,4 @@
-// Where quantised matrices are kept between runs; backends ask it before they quantise.
+// Where quantised and packed matrices are kept between runs; backends ask it before they quantise.
 #pragma once
 
 #include <cstdint>

@@ -80,7 +80,7 @@ Result<void> WeightCache::openFile(std::stop_token stop) {
         }
         problem = "its weights do not match their checksums.";
     }
-    m_notes.push_back("The file of quantised weights kept from an earlier start was damaged (" +
+    m_notes.push_back("The file of weights kept from an earlier start was damaged (" +
                       problem.substr(0, problem.size() - 1) + "); they were made again.");
     return {};
 }
@@ -120,8 +120,10 @@ std::optional<QuantizedMatrix> WeightCache::find(std::string_view name, QuantFor
     const auto found = m_byName.find(name);
     if (found != m_byName.end()) {
         const CachedMatrix& cached = *found->second;
-        if (cached.format == format && cached.rows == rows && cached.columns == columns)
-            return cached.in(m_file);
+        if (cached.format == format && cached.rows == rows && cached.columns == columns) {
+            QuantizedMatrix matrix = cached.in(m_file);
+            if (!infoOf(format).hasExceptions || matrix.checkExceptions()) return matrix;
+        }
     }
     m_isStale = true;
     return std::nullopt;
@@ -166,7 +168,7 @@ bool WeightCache::finish() {
 }
 
 void WeightCache::addWriteNote(const std::string& why) {
-    m_notes.push_back("The quantised weights could not be kept for the next start: " + why + " (" +
+    m_notes.push_back("The weights could not be kept for the next start: " + why + " (" +
                       m_options.folder.string() + ").");
 }
 

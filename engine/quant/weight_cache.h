@@ -1,4 +1,4 @@
-// Quantised weights kept on disk, so that the second start maps them instead of quantising again.
+// Quantised and packed weights kept on disk, so that the second start maps them instead of making them again.
 // The files are in a folder of their own and can be deleted at any time.
 #pragma once
 

@@ -96,8 +96,8 @@ std::optional<CacheIndex> decodeIndex(std::span<const std::byte> bytes, std::uin
         CachedMatrix matrix;
         matrix.name = cursor.text();
         const std::uint64_t format = cursor.number();
-        if (format >= quantFormats().size()) return std::nullopt;
-        matrix.format = static_cast<QuantFormat>(format);
+        if (!formatFromNumber(format)) return std::nullopt;
+        matrix.format = *formatFromNumber(format);
         matrix.rows = static_cast<std::int64_t>(cursor.number());
         matrix.columns = static_cast<std::int64_t>(cursor.number());
         matrix.offset = cursor.number();
@@ -144,10 +144,7 @@ QuantizedMatrix CachedMatrix::form() const {
 
 QuantizedMatrix CachedMatrix::in(const std::shared_ptr<const MappedFile>& file) const {
     QuantizedMatrix matrix = form();
-    matrix.tiles = file->bytes().data() + offset;
-    if (infoOf(format).hasRowFactors)
-        matrix.rowFactors = reinterpret_cast<const float*>(matrix.tiles + matrix.tilesBytes());
-    matrix.owner = file;
+    matrix.placeAt(file->bytes().data() + offset, file);
     return matrix;
 }
 
@@ -209,6 +206,8 @@ std::vector<std::span<const std::byte>> checksumChunks(const QuantizedMatrix& ma
     add({matrix.tiles, static_cast<std::size_t>(matrix.tilesBytes())});
     add(std::as_bytes(
         std::span(matrix.rowFactors, static_cast<std::size_t>(matrix.rowFactorsBytes()) / 4)));
+    add({reinterpret_cast<const std::byte*>(matrix.exceptionEnds),
+         static_cast<std::size_t>(matrix.exceptionsBytes())});
     return chunks;
 }
 

@@ -1,7 +1,7 @@
-// The file of quantised weights:
+// The file of quantised or packed weights:
 //
 //   header    one page: magic, version, key, where the index lies, checksums
-//   payload   for each matrix, from a page boundary on: its tiles, then its row factors
+//   payload   for each matrix, from a page boundary on: its tiles, row factors, exceptions
 //   index     model, precision, and for each matrix: name, format, shape, offset, checksum
 //
 // Numbers are little-endian, as everything else that the program maps.

@@ -91,18 +91,31 @@ Result<PipelineRequest> pipelineFor(const LoadRequest& request, const Checkpoint
     return pipeline;
 }
 
+// What is to be done with the weights where none of them were kept.
+LoadWork workOf(const PlacementRequest& placement, const Checkpoint& checkpoint) {
+    const bool onCpu = std::any_of(placement.devices.begin(), placement.devices.end(),
+                                   [](const DeviceInfo& device) { return device.id == "cpu"; });
+    const Precision precision = onCpu ? placement.precision : withoutPacking(placement.precision);
+    const bool isMade = std::any_of(
+        checkpoint.tensors.begin(), checkpoint.tensors.end(), [precision](const auto& named) {
+            return named.second.shape.size() == 2 && madeFormat(precision, named.second.dtype);
+        });
+    if (!isMade) return LoadWork::None;
+    return quantFormat(precision) ? LoadWork::Quantising : LoadWork::Packing;
+}
+
 // Empty when there is nothing to keep.
 Result<std::shared_ptr<WeightCache>> openWeightCache(const LoadRequest& request,
                                                      const Checkpoint& checkpoint,
                                                      std::stop_token stop) {
-    if (request.weightCacheFolder.empty() || !quantFormat(request.precision))
-        return std::shared_ptr<WeightCache>();
     std::int64_t payloadBytes = 0;
     for (const auto& [name, tensor] : checkpoint.tensors)
-        if (tensor.shape.size() == 2)
+        if (tensor.shape.size() == 2 && madeFormat(request.precision, tensor.dtype))
             payloadBytes +=
                 matrixBytes(request.precision, tensor.dtype, tensor.shape[0], tensor.shape[1]) +
                 static_cast<std::int64_t>(kCachePage);
+    if (request.weightCacheFolder.empty() || payloadBytes == 0)
+        return std::shared_ptr<WeightCache>();
     return WeightCache::open({.folder = request.weightCacheFolder,
                               .key = weightCacheKey(checkpoint, request.precision),
                               .modelName = checkpoint.name,
@@ -147,8 +160,8 @@ private:
 // What is told of a loading: the bytes, and in between that a device compiles.
 class ProgressTeller {
 public:
-    ProgressTeller(const LoadProgressSink& sink, bool isQuantising) : m_sink(sink) {
-        m_progress.isQuantising = isQuantising;
+    ProgressTeller(const LoadProgressSink& sink, LoadWork work) : m_sink(sink) {
+        m_progress.work = work;
     }
 
     void count(const LoadProgress& done) {
@@ -288,10 +301,14 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     std::optional<TokenizerBesideWeights> tokenizer;
     if (request.needsTokenizer) tokenizer.emplace(checkpoint, stop);
     QLLAMA_TRY(PipelineRequest wanted, pipelineFor(request, checkpoint, config));
-    QLLAMA_TRY(const auto cache, openWeightCache(request, checkpoint, stop));
+    std::shared_ptr<WeightCache> cache;
+    if (workOf(wanted.placement, checkpoint) != LoadWork::None) {
+        QLLAMA_TRY(cache, openWeightCache(request, checkpoint, stop));
+    }
     wanted.options.quantized = cache;
-    const bool isQuantising = quantFormat(request.precision) && !(cache && cache->wasFound());
-    const auto teller = std::make_shared<ProgressTeller>(progress, isQuantising);
+    const auto teller = std::make_shared<ProgressTeller>(
+        progress,
+        cache && cache->wasFound() ? LoadWork::None : workOf(wanted.placement, checkpoint));
     // The backends outlive the loading, and with it the teller.
     wanted.options.compiling = [weak = std::weak_ptr(teller)](const std::string& deviceId) {
         if (const auto loading = weak.lock()) loading->compile(deviceId);

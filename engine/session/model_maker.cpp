@@ -24,7 +24,6 @@ namespace fs = std::filesystem;
 constexpr std::int64_t kDefaultVocabulary = 32000;
 constexpr std::int64_t kPortion = std::int64_t{4} << 20;  // elements made while others are written
 constexpr std::int64_t kPiece = std::int64_t{64} << 10;   // elements a thread makes at a time
-constexpr std::uint16_t kOne = 0x3C00;                    // in f16
 
 // Which extent Meta's model parallelism divides.
 enum class Split { None, Rows, Columns };
@@ -78,9 +77,12 @@ std::vector<std::int64_t> partShape(const PlannedTensor& tensor, int shardCount)
 // The part of a tensor that one shard holds, as numbers of the tensor's series.
 class TensorPart {
 public:
-    TensorPart(const PlannedTensor& tensor, std::uint64_t seed, int shard, int shardCount)
-        : m_columns(tensor.shape.back()), m_partColumns(m_columns) {
-        if (tensor.standardDeviation > 0) m_series.emplace(seed, tensor.standardDeviation);
+    TensorPart(const PlannedTensor& tensor, DType dtype, std::uint64_t seed, int shard,
+               int shardCount)
+        : m_one(dtype == DType::F16 ? floatToHalf(1) : floatToBfloat16(1)),
+          m_columns(tensor.shape.back()),
+          m_partColumns(m_columns) {
+        if (tensor.standardDeviation > 0) m_series.emplace(seed, tensor.standardDeviation, dtype);
         if (tensor.split == Split::Rows)
             m_start = shard * (tensor.shape.front() / shardCount) * m_columns;
         if (tensor.split == Split::Columns) {
@@ -92,7 +94,7 @@ public:
     // Elements [first, first + out.size()) of the part. Any thread.
     void fill(std::int64_t first, std::span<std::uint16_t> out) const {
         if (!m_series) {
-            std::fill(out.begin(), out.end(), kOne);
+            std::fill(out.begin(), out.end(), m_one);
             return;
         }
         while (!out.empty()) {
@@ -108,6 +110,7 @@ public:
     }
 
 private:
+    std::uint16_t m_one;
     std::int64_t m_columns;
     std::int64_t m_partColumns;
     std::int64_t m_start = 0;  // element of the tensor that is element 0 of the part
@@ -183,7 +186,7 @@ void ModelMaker::planFiles() {
     m_tensors = plan(m_request.shape, m_made.vocabularySize);
     m_made.shardCount = m_request.shardCount;
     for (const PlannedTensor& tensor : m_tensors)
-        m_made.parameterCount += TensorHeader{"", DType::F16, tensor.shape}.elementCount();
+        m_made.parameterCount += TensorHeader{"", m_request.dtype, tensor.shape}.elementCount();
     for (const TensorHeader& header : headers())
         m_made.sizeBytes += header.sizeBytes() * m_request.shardCount;
 }
@@ -191,7 +194,7 @@ void ModelMaker::planFiles() {
 std::vector<TensorHeader> ModelMaker::headers() const {
     std::vector<TensorHeader> made;
     for (const PlannedTensor& tensor : m_tensors)
-        made.push_back({tensor.name, DType::F16, partShape(tensor, m_request.shardCount)});
+        made.push_back({tensor.name, m_request.dtype, partShape(tensor, m_request.shardCount)});
     return made;
 }
 
@@ -272,9 +275,9 @@ Result<void> ModelMaker::writeShard(int shard) {
     std::snprintf(name, sizeof name, "consolidated.%02d.pth", shard);
     QLLAMA_TRY(auto writer, CheckpointWriter::create(m_request.folder / name, headers()));
     for (std::size_t index = 0; index < m_tensors.size(); ++index) {
-        const TensorPart part(m_tensors[index], m_request.seed + (index << 32), shard,
-                              m_request.shardCount);
-        const TensorHeader header{"", DType::F16,
+        const TensorPart part(m_tensors[index], m_request.dtype, m_request.seed + (index << 32),
+                              shard, m_request.shardCount);
+        const TensorHeader header{"", m_request.dtype,
                                   partShape(m_tensors[index], m_request.shardCount)};
         QLLAMA_CHECK(writeTensor(*writer, part, header.elementCount()));
     }

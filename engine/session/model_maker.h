@@ -9,6 +9,7 @@
 
 #include "engine/common/result.h"
 #include "engine/session/model_shape.h"
+#include "engine/tensor/dtype.h"
 
 namespace qllama {
 
@@ -16,6 +17,7 @@ struct ModelMakerRequest {
     ModelShape shape;
     std::filesystem::path folder;  // made if missing; must be empty
     int shardCount = 1;
+    DType dtype = DType::F16;                             // or BF16
     std::optional<std::filesystem::path> tokenizer = {};  // copied beside the weights
     std::uint64_t seed = 1;
     int threadCount = 0;  // 0: physical cores
@@ -31,7 +33,7 @@ struct MadeModel {
 
 using MakeProgressSink = std::function<void(std::int64_t doneBytes, std::int64_t totalBytes)>;
 
-// f16, normally distributed so that activations keep their size from layer to layer; the same
+// Normally distributed so that activations keep their size from layer to layer; the same
 // weights for the same seed and shape, whatever the number of shards and threads. Fails before it
 // writes when the disk has no room (both numbers named), the folder is not empty, or a vocabulary
 // was asked for that the tokenizer does not have. A failure or Stop leaves nothing behind.

@@ -42,6 +42,10 @@ bool isOnHost(const DeviceInfo& device) {
     return device.id == "cpu" || device.sharesHostMemory || device.isHostProcessor;
 }
 
+Precision precisionOn(const DeviceInfo& device, Precision wanted) {
+    return device.id == "cpu" ? wanted : withoutPacking(wanted);
+}
+
 // The bytes of a model's parts, at the precision of the request.
 class Sizes {
 public:
@@ -112,8 +116,9 @@ public:
 private:
     void addMatrix(const std::string& name, StagePlacement& placement) const {
         const CatalogTensor& tensor = m_checkpoint.tensors.at(name);
-        placement.weightBytes += matrixBytes(m_request.precision, tensor.dtype,
-                                             tensor.shape.front(), tensor.shape.back());
+        placement.weightBytes +=
+            matrixBytes(precisionOn(placement.device, m_request.precision), tensor.dtype,
+                        tensor.shape.front(), tensor.shape.back());
         placement.storedBytes += tensor.sizeBytes();
     }
 
@@ -195,6 +200,26 @@ void addHostNote(PlacementPlan& plan) {
                              ". A shorter context or a smaller precision needs less.");
 }
 
+// Where packing changes nothing although it was asked for.
+void addPackingNotes(const PlacementRequest& request, const Checkpoint& checkpoint,
+                     PlacementPlan& plan) {
+    if (request.precision != Precision::Packed) return;
+    for (const StagePlacement& stage : plan.stages)
+        if (precisionOn(stage.device, Precision::Packed) != Precision::Packed)
+            plan.notes.push_back("Only the processor packs weights; on " + stage.device.id +
+                                 " they stay as in the file.");
+    const bool anyPacked =
+        std::any_of(checkpoint.tensors.begin(), checkpoint.tensors.end(), [](const auto& named) {
+            return named.second.shape.size() == 2 &&
+                   madeFormat(Precision::Packed, named.second.dtype);
+        });
+    if (!anyPacked)
+        plan.notes.push_back(
+            "Only bf16 is packed, and no matrix of this model is stored as bf16: the weights stay "
+            "as in "
+            "the file.");
+}
+
 void addNotes(const PlacementRequest& request, const Sizes& sizes, PlacementPlan& plan) {
     // A device is passed over when a later one got layers that it might have taken.
     std::size_t stage = 0;
@@ -241,6 +266,7 @@ Result<PlacementPlan> planPlacement(const PlacementRequest& request, const Check
         next += split[i];
     }
     addNotes(request, sizes, plan);
+    addPackingNotes(request, checkpoint, plan);
     return plan;
 }
 

@@ -1,8 +1,7 @@
 #include "engine/session/random_weights.h"
 
+#include <cassert>
 #include <cmath>
-
-#include "engine/tensor/dtype.h"
 
 namespace qllama {
 namespace {
@@ -41,11 +40,13 @@ std::vector<float> standardQuantiles() {
 
 }  // namespace
 
-NormalSeries::NormalSeries(std::uint64_t seed, double standardDeviation)
+NormalSeries::NormalSeries(std::uint64_t seed, double standardDeviation, DType dtype)
     : m_seed(draw(seed, 0)), m_quantiles(kQuantiles) {
+    assert(dtype == DType::F16 || dtype == DType::BF16);
+    const auto narrow = dtype == DType::F16 ? floatToHalf : floatToBfloat16;
     static const std::vector<float> standard = standardQuantiles();
     for (std::size_t i = 0; i < kQuantiles; ++i)
-        m_quantiles[i] = floatToHalf(standard[i] * static_cast<float>(standardDeviation));
+        m_quantiles[i] = narrow(standard[i] * static_cast<float>(standardDeviation));
 }
 
 void NormalSeries::fill(std::uint64_t first, std::span<std::uint16_t> out) const {

@@ -7,7 +7,7 @@
 
 namespace qllama {
 
-// The named model, or the demo model; quantised weights are kept in the user's cache folder. `stop`
+// The named model, or the demo model; quantised and packed weights are kept in the user's cache folder. `stop`
 // answers No to the question whether to go on without a device.
 Result<LoadRequest> completeLoadRequest(const CommandLine& commandLine, std::stop_token stop);
 

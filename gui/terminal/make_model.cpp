@@ -18,6 +18,7 @@ Result<MadeModel> make(const CommandLine& commandLine, std::stop_token stop) {
     request.folder = commandLine.load.location.model;
     request.shardCount = commandLine.shardCount;
     request.tokenizer = commandLine.load.location.tokenizer;
+    if (commandLine.load.precision == Precision::BF16) request.dtype = DType::BF16;
     request.seed = commandLine.generation.seed.value_or(request.seed);
     request.threadCount = commandLine.load.threadCount;
     ProgressLine line(!commandLine.quiet && !commandLine.json && isSmartTerminal(STDERR_FILENO));

@@ -36,14 +36,14 @@ std::string listJson(const std::filesystem::path& folder,
 
 std::string listText(const std::filesystem::path& folder,
                      const std::vector<WeightCacheEntry>& entries) {
-    if (entries.empty()) return "No quantised weights are kept in " + folder.string() + ".\n";
+    if (entries.empty()) return "No weights are kept in " + folder.string() + ".\n";
     std::vector<TextRow> rows;
     for (const WeightCacheEntry& entry : entries) {
         const bool usable = !entry.modelName.empty();
         rows.push_back({usable ? withoutControls(entry.modelName) : "unfinished or damaged",
                         entry.precision, byteText(entry.sizeBytes)});
     }
-    return "Quantised weights kept in " + folder.string() + ":\n" + textTable(rows) + "Together " +
+    return "Weights kept in " + folder.string() + ":\n" + textTable(rows) + "Together " +
            byteText(totalBytes(entries)) + "; --clear-cache deletes them.\n";
 }
 

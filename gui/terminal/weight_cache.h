@@ -1,4 +1,4 @@
-// --cache and --clear-cache: quantised weights kept between runs.
+// --cache and --clear-cache: quantised and packed weights kept between runs.
 #pragma once
 
 #include "gui/command_line.h"

@@ -164,6 +164,18 @@ LoadRequest LoadPresenter::request() const {
     return request;
 }
 
+QString LoadPresenter::workText(LoadWork work) {
+    switch (work) {
+        case LoadWork::Quantising:
+            return tr("Quantising %1: %2 of %3");
+        case LoadWork::Packing:
+            return tr("Packing %1: %2 of %3");
+        case LoadWork::None:
+            break;
+    }
+    return tr("Loading %1: %2 of %3");
+}
+
 void LoadPresenter::showProgress(const LoadProgress& progress) {
     const QString name = displayName(m_running.location);
     if (!progress.compilingDevice.empty()) {
@@ -175,10 +187,9 @@ void LoadPresenter::showProgress(const LoadProgress& progress) {
         showActivity(tr("Opening %1").arg(name), -1);
         return;
     }
-    const QString what =
-        progress.isQuantising ? tr("Quantising %1: %2 of %3") : tr("Loading %1: %2 of %3");
     showActivity(
-        what.arg(name, QLocale().formattedDataSize(progress.doneBytes),
+        workText(progress.work)
+            .arg(name, QLocale().formattedDataSize(progress.doneBytes),
                  QLocale().formattedDataSize(progress.totalBytes)),
         static_cast<double>(progress.doneBytes) / static_cast<double>(progress.totalBytes));
 }

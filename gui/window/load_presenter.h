@@ -33,7 +33,7 @@ public:
         LoadPanel& panel;
         FileChooser& files;
         RecentModels& recent;
-        std::filesystem::path weightCacheFolder;  // empty: quantised weights are not kept
+        std::filesystem::path weightCacheFolder;  // empty: made weights are not kept
     };
     LoadPresenter(const Parts& parts, QObject* parent);
 
@@ -70,6 +70,7 @@ private:
     void chooseParamsFor(const CheckpointLocation& model);
     void place(const LoadRequest& request);
     void goBackTo(const LoadRequest& request);
+    [[nodiscard]] static QString workText(LoadWork work);
     void showProgress(const LoadProgress& progress);
     void showActivity(const QString& text, double fraction);
     void noteLoaded(quint64 id);

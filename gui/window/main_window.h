@@ -42,7 +42,7 @@ struct WindowServices {
     // Where the model of a request would go; called in other threads too.
     std::function<Result<PlacementPlan>(const LoadRequest&)> plan;
     std::optional<std::filesystem::path> demoModel;
-    std::filesystem::path weightCacheFolder;  // empty: quantised weights are not kept
+    std::filesystem::path weightCacheFolder;  // empty: made weights are not kept
 };
 
 class MainWindow : public QMainWindow {

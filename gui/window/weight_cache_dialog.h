@@ -1,4 +1,4 @@
-// Shows the quantised weights that are kept on disk between starts, and deletes them on request.
+// Shows the quantised and packed weights that are kept on disk between starts, and deletes them on request.
 #pragma once
 
 #include <QDialog>

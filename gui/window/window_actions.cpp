@@ -49,8 +49,9 @@ void WindowActions::setupRun() {
                           tr("Loads the model again with another tokenizer.model"));
     reload = add(tr("&Load Again"), {}, {Qt::Key_F5}, tr("Loads the model again"));
     unload = add(tr("&Unload"), {}, {}, tr("Gives the model's memory back"));
-    keptWeights = add(tr("Kept &Weights…"), {}, {},
-                      tr("Shows the quantised weights that are kept on disk, and deletes them"));
+    keptWeights =
+        add(tr("Kept &Weights…"), {}, {},
+            tr("Shows the quantised and packed weights that are kept on disk, and deletes them"));
 }
 
 QAction* WindowActions::add(const QString& text, const QString& icon,

@@ -115,7 +115,7 @@ private:
         QSignalSpy progress(&m_fixture->window->engine(), &EngineController::loadProgress);
         m_fixture->action("Load Again")->trigger();
         return m_fixture->becomesIdle() && !progress.isEmpty() &&
-               progress.last().at(1).value<LoadProgress>().isQuantising;
+               progress.last().at(1).value<LoadProgress>().work == LoadWork::Quantising;
     }
     // By the button of this name; empty: by Cancel.
     bool answerQuestion(const QString& button) {

@@ -179,17 +179,18 @@ private slots:
     }
 
     void progressOfALoadIsShownAndCancelled_data() {
-        QTest::addColumn<bool>("quantising");
+        QTest::addColumn<LoadWork>("work");
         QTest::addColumn<QString>("text");
-        QTest::newRow("as they are") << false << "Loading fable: 500 bytes of 1.95 KiB";
-        QTest::newRow("quantised") << true << "Quantising fable: 500 bytes of 1.95 KiB";
+        QTest::newRow("as they are") << LoadWork::None << "Loading fable: 500 bytes of 1.95 KiB";
+        QTest::newRow("quantised")
+            << LoadWork::Quantising << "Quantising fable: 500 bytes of 1.95 KiB";
+        QTest::newRow("packed") << LoadWork::Packing << "Packing fable: 500 bytes of 1.95 KiB";
     }
 
     void progressOfALoadIsShownAndCancelled() {
-        QFETCH(bool, quantising);
+        QFETCH(LoadWork, work);
         QFETCH(QString, text);
-        m_window->loadUntilStopped(
-            {.doneBytes = 500, .totalBytes = 2000, .isQuantising = quantising});
+        m_window->loadUntilStopped({.doneBytes = 500, .totalBytes = 2000, .work = work});
         m_window->openScripted(startWith("/models/fable"));
         m_window->reached.acquire();
         auto* activity = m_window->find<ActivityBar>("activityBar");

@@ -68,6 +68,7 @@ void TestLogits::agreesWithPyTorch_data() {
     for (const QString& name : models.entryList(QDir::Dirs | QDir::NoDotAndDotDot)) {
         QTest::newRow(qPrintable(name)) << models.filePath(name) << "source" << false;
         QTest::newRow(qPrintable(name + " widened")) << models.filePath(name) << "f32" << false;
+        QTest::newRow(qPrintable(name + " packed")) << models.filePath(name) << "packed" << false;
         QTest::newRow(qPrintable(name + " f16 cache")) << models.filePath(name) << "source" << true;
     }
 }

@@ -81,6 +81,12 @@ public:
         std::int64_t rows = 0;
         for (const MatmulTask& task : tasks)
             rows += paddedRows(task, granularity);
+        std::int64_t roomFloats = 0;
+        for (const MatmulTask& task : tasks)
+            roomFloats = std::max(roomFloats, matrixOf(task).roomFloats(n));
+        if (roomFloats > 0)
+            for (AlignedFloats& room : m_rooms)
+                room.resize(roomFloats);
         const Activations activations = prepare(tasks, dataOf(x), n);
         RowSchedule schedule(rows, m_pool.threadCount(), granularity,
                              n == 1 ? rows : cachedRows(rows, granularity));
@@ -190,8 +196,6 @@ private:
         }
         if (n >= kLeastPackedTokens && isWanted(ActivationForm::Packed)) {
             resizePackedTokens(m_packed, n, columns);
-            for (AlignedFloats& room : m_rooms)
-                room.resize(panelRoomFloats(columns));
             forEachRow(m_packed.tiles, [&](std::int64_t tile) { packTile(x, tile, m_packed); });
             activations.packed = &m_packed;
         }

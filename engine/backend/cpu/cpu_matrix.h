@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/backend/backend.h"
+#include "engine/backend/cpu/kernels/packed_kernels.h"
 #include "engine/backend/cpu/kernels/panel_kernels.h"
 #include "engine/backend/cpu/kernels/quant_kernels.h"
 #include "engine/backend/cpu/kernels/row_kernels.h"
@@ -19,7 +20,7 @@ struct Activations {
     std::int64_t n = 0;
     const QuantizedActivations* quantized = nullptr;
     const PackedTokens* packed = nullptr;  // null for a few tokens
-    float* room = nullptr;                 // with packed tokens: of the calling thread alone
+    float* room = nullptr;                 // roomFloats() of the calling thread alone
 };
 
 enum class ActivationForm { Packed, Quantized };  // Packed: plain if there are few tokens
@@ -29,6 +30,8 @@ public:
     // Portions of rows handed to threads are multiples of this, for n tokens.
     [[nodiscard]] virtual std::int64_t rowGranularity(std::int64_t n) const = 0;
     [[nodiscard]] virtual ActivationForm activationForm() const = 0;
+    // What multiply() works in, for n tokens.
+    [[nodiscard]] virtual std::int64_t roomFloats(std::int64_t n) const = 0;
     // out[i * rows() + row] (= or +=) this[row, :] . x[i, :] for row in [begin, end). Each row's
     // result depends on nothing but that row and x[i, :]. Called from several threads at once.
     virtual void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
@@ -48,6 +51,7 @@ public:
     }
     [[nodiscard]] std::int64_t rowGranularity(std::int64_t n) const override;
     [[nodiscard]] ActivationForm activationForm() const override { return ActivationForm::Packed; }
+    [[nodiscard]] std::int64_t roomFloats(std::int64_t n) const override;
     void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
                   bool accumulate) const override;
     void readRow(std::int64_t row, float* out) const override;
@@ -55,6 +59,24 @@ public:
 private:
     RowMajorWeights m_weights;
     std::shared_ptr<const void> m_owner;
+};
+
+// Rows of bf16 in 12 bits: the results of a RowMatrix with them, to the bit.
+class PackedMatrix final : public CpuMatrix {
+public:
+    explicit PackedMatrix(QuantizedMatrix weights) : m_weights(std::move(weights)) {}
+    [[nodiscard]] std::int64_t rows() const override { return m_weights.rows; }
+    [[nodiscard]] std::int64_t columns() const override { return m_weights.columns; }
+    [[nodiscard]] std::int64_t sizeBytes() const override { return m_weights.sizeBytes(); }
+    [[nodiscard]] std::int64_t rowGranularity(std::int64_t n) const override;
+    [[nodiscard]] ActivationForm activationForm() const override { return ActivationForm::Packed; }
+    [[nodiscard]] std::int64_t roomFloats(std::int64_t n) const override;
+    void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
+                  bool accumulate) const override;
+    void readRow(std::int64_t row, float* out) const override;
+
+private:
+    QuantizedMatrix m_weights;
 };
 
 // Quantised tiles of 16 rows.
@@ -68,6 +90,7 @@ public:
     [[nodiscard]] ActivationForm activationForm() const override {
         return ActivationForm::Quantized;
     }
+    [[nodiscard]] std::int64_t roomFloats(std::int64_t) const override { return 0; }
     void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
                   bool accumulate) const override;
     void readRow(std::int64_t row, float* out) const override;

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "engine/backend/cpu/cpu_matrix.h"
@@ -92,6 +94,67 @@ Result<std::unique_ptr<Matrix>> loadRows(const CatalogTensor& tensor, DType want
         RowMajorWeights{wanted, memory->data(), rows, columns}, memory));
 }
 
+// A matrix to be filled, in memory of its own.
+struct NewMatrix {
+    NewMatrix(const CatalogTensor& tensor, QuantFormat format) {
+        matrix.format = format;
+        matrix.rows = tensor.shape.front();
+        matrix.columns = tensor.shape.back();
+    }
+    Result<void> allocate() {
+        QLLAMA_TRY(auto memory, HostMemory::allocate(matrix.sizeBytes(), true, "the weights"));
+        bytes = memory->data();
+        matrix.placeAt(bytes, std::move(memory));
+        return {};
+    }
+    [[nodiscard]] std::byte* tile(std::int64_t index) const {
+        return bytes + index * matrix.tileBytes();
+    }
+    [[nodiscard]] float* rowFactors() const {
+        return reinterpret_cast<float*>(bytes + matrix.tilesBytes());
+    }
+
+    QuantizedMatrix matrix;
+    std::byte* bytes = nullptr;
+};
+
+// Of a tensor of bf16: where it lies, or in `bits` if it lies in several pieces.
+std::span<const std::uint16_t> bitsOfRow(const CatalogTensor& tensor, std::int64_t row,
+                                         std::vector<std::uint16_t>& bits,
+                                         std::vector<float>& wide) {
+    const auto columns = static_cast<std::size_t>(tensor.shape.back());
+    if (usableInPlace(tensor, DType::BF16))
+        return {reinterpret_cast<const std::uint16_t*>(tensor.parts.front().data()) +
+                    static_cast<std::size_t>(row) * columns,
+                columns};
+    bits.resize(columns);
+    wide.resize(columns);
+    tensor.readRow(row, wide);
+    std::transform(wide.begin(), wide.end(), bits.begin(), [](float value) {
+        return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16);
+    });
+    return bits;
+}
+
+void putExceptions(const std::vector<std::vector<PackedException>>& exceptions, NewMatrix& made) {
+    QuantizedMatrix& matrix = made.matrix;
+    auto* ends = reinterpret_cast<std::uint32_t*>(made.bytes + matrix.tilesBytes() +
+                                                  matrix.rowFactorsBytes());
+    auto* all = reinterpret_cast<PackedException*>(ends + exceptions.size());
+    std::size_t count = 0;
+    for (std::size_t row = 0; row < exceptions.size(); ++row) {
+        const auto& own = exceptions[row];
+        matrix.isWhole = static_cast<std::int64_t>(count + own.size()) <= matrix.mostExceptions();
+        if (!matrix.isWhole) {
+            ends[exceptions.size() - 1] = kTooManyExceptions;
+            return;
+        }
+        std::copy(own.begin(), own.end(), all + count);
+        count += own.size();
+        ends[row] = static_cast<std::uint32_t>(count);
+    }
+}
+
 // Reads the rows of one tile as f32 into panel [16][stride], zero where there are none.
 void readPanel(const CatalogTensor& tensor, std::int64_t tile, std::int64_t stride,
                std::vector<float>& panel) {
@@ -112,27 +175,40 @@ void readPanel(const CatalogTensor& tensor, std::int64_t tile, std::int64_t stri
 
 Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat format,
                                        ThreadPool& pool, std::stop_token stop) {
-    QuantizedMatrix matrix;
-    matrix.format = format;
-    matrix.rows = tensor.shape.front();
-    matrix.columns = tensor.shape.back();
-    QLLAMA_TRY(auto memory, HostMemory::allocate(matrix.sizeBytes(), true, "the weights"));
-    auto* rowFactors = reinterpret_cast<float*>(memory->data() + matrix.tilesBytes());
+    NewMatrix made(tensor, format);
+    QLLAMA_CHECK(made.allocate());
+    const QuantizedMatrix& matrix = made.matrix;
     const bool hasFactors = infoOf(format).hasRowFactors;
     const std::int64_t stride = matrix.blocksPerRow() * kBlockColumns;
     QLLAMA_CHECK(forEachPortion(tensor, matrix.tileCount(), pool, stop, [&] {
         return [&, panel = std::vector<float>(static_cast<std::size_t>(kTileRows * stride))](
                    std::int64_t tile) mutable {
             readPanel(tensor, tile, stride, panel);
-            quantizeTile(format, panel.data(), stride, matrix.columns,
-                         memory->data() + tile * matrix.tileBytes(),
-                         hasFactors ? rowFactors + tile * kTileRows : nullptr);
+            quantizeTile(format, panel.data(), stride, matrix.columns, made.tile(tile),
+                         hasFactors ? made.rowFactors() + tile * kTileRows : nullptr);
         };
     }));
-    matrix.tiles = memory->data();
-    matrix.rowFactors = hasFactors ? rowFactors : nullptr;
-    matrix.owner = std::move(memory);
-    return matrix;
+    return std::move(made.matrix);
+}
+
+Result<QuantizedMatrix> packTensor(const CatalogTensor& tensor, ThreadPool& pool,
+                                   std::stop_token stop) {
+    NewMatrix made(tensor, QuantFormat::Packed);
+    QLLAMA_CHECK(made.allocate());
+    const QuantizedMatrix& matrix = made.matrix;
+    const std::int64_t rowBytes = matrix.tileBytes() / kTileRows;
+    std::vector<std::vector<PackedException>> exceptions(
+        static_cast<std::size_t>(matrix.tileCount() * kTileRows));
+    QLLAMA_CHECK(forEachPortion(tensor, matrix.rows, pool, stop, [&] {
+        return [&, packed = PackedRow(), bits = std::vector<std::uint16_t>(),
+                wide = std::vector<float>()](std::int64_t row) mutable {
+            packRow(bitsOfRow(tensor, row, bits, wide), made.bytes + row * rowBytes, packed);
+            made.rowFactors()[row] = packed.factor;
+            exceptions[static_cast<std::size_t>(row)] = packed.exceptions;
+        };
+    }));
+    putExceptions(exceptions, made);
+    return std::move(made.matrix);
 }
 
 Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat format,
@@ -142,12 +218,16 @@ Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat 
         if (auto found =
                 store->find(tensor.name, format, tensor.shape.front(), tensor.shape.back()))
             return *std::move(found);
-    QLLAMA_TRY(QuantizedMatrix matrix, quantizeTensor(tensor, format, pool, std::move(stop)));
+    QLLAMA_TRY(QuantizedMatrix matrix, infoOf(format).hasExceptions
+                                           ? packTensor(tensor, pool, std::move(stop))
+                                           : quantizeTensor(tensor, format, pool, std::move(stop)));
     if (store == nullptr) return matrix;
-    if (firstRead == FirstRead::AtOnce)
+    if (firstRead == FirstRead::AtOnce) {
         store->keep(tensor.name, matrix);
-    else if (auto copy = store->exchange(tensor.name, matrix))
+    } else if (auto copy = store->exchange(tensor.name, matrix)) {
+        copy->isWhole = matrix.isWhole;  // its bytes are not there yet
         return *std::move(copy);
+    }
     return matrix;
 }
 
@@ -174,8 +254,14 @@ Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precisio
                                            std::stop_token stop) {
     if (const auto wanted = rowDType(precision, tensor.dtype))
         return loadRows(tensor, *wanted, pool, stop);
-    QLLAMA_TRY(QuantizedMatrix matrix, findOrQuantize(tensor, *quantFormat(precision), pool, store,
-                                                      FirstRead::OnceModelIsKept, std::move(stop)));
+    const QuantFormat format = *madeFormat(precision, tensor.dtype);
+    const bool isPacked = infoOf(format).hasExceptions;
+    if (isPacked && tensor.shape.back() > kMostPackedColumns)
+        return loadRows(tensor, tensor.dtype, pool, stop);
+    QLLAMA_TRY(QuantizedMatrix matrix,
+               findOrQuantize(tensor, format, pool, store, FirstRead::OnceModelIsKept, stop));
+    if (!matrix.isWhole) return loadRows(tensor, tensor.dtype, pool, stop);
+    if (isPacked) return std::unique_ptr<Matrix>(std::make_unique<PackedMatrix>(std::move(matrix)));
     return std::unique_ptr<Matrix>(std::make_unique<TileMatrix>(std::move(matrix)));
 }
 

@@ -12,8 +12,8 @@
 namespace qllama::cpu {
 
 // In place where the precision and the layout allow it; otherwise converted row by row on all
-// threads into memory of our own, after which the file's pages are given back. Quantised matrices
-// are taken from `store` (may be null) if it has them, and put there otherwise.
+// threads into memory of our own, after which the file's pages are given back. Quantised and packed
+// matrices are taken from `store` (may be null) if it has them, and put there otherwise.
 Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
                                            ThreadPool& pool, QuantizedStore* store,
                                            std::stop_token stop);
@@ -22,7 +22,7 @@ Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precisio
 // where the store keeps it: see QuantizedStore::exchange().
 enum class FirstRead { AtOnce, OnceModelIsKept };
 
-// A quantised matrix from `store` (may be null) if it has it; else rounded now, and kept there.
+// A quantised or packed matrix from `store` (may be null) if it has it; else made now, and kept there.
 Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat format,
                                        ThreadPool& pool, QuantizedStore* store, FirstRead firstRead,
                                        std::stop_token stop);
@@ -36,5 +36,8 @@ void populate(const CatalogTensor& tensor, ThreadPool& pool, const std::stop_tok
 // back as they are used up.
 Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat format,
                                        ThreadPool& pool, std::stop_token stop);
+// The same without loss, of a tensor of bf16 with at most kMostPackedColumns. See QuantizedMatrix::isWhole.
+Result<QuantizedMatrix> packTensor(const CatalogTensor& tensor, ThreadPool& pool,
+                                   std::stop_token stop);
 
 }  // namespace qllama::cpu

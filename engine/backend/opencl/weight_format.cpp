@@ -56,6 +56,7 @@ void packRow(const WeightFormat& format, const CatalogTensor& tensor, std::int64
 }
 
 Result<const WeightFormat*> weightFormatFor(const CatalogTensor& tensor, Precision precision) {
+    precision = withoutPacking(precision);
     const auto dtype = rowDType(precision, tensor.dtype);
     const std::string_view name = dtype ? nameOf(*dtype) : keyOf(precision);
     for (const WeightFormat& format : kFormats)

@@ -117,7 +117,7 @@ public:
                 quantized.dequantizeRow(row, out);
             else
                 tensor.readRow(row, out);
-            for (float& value : out)
+            for (float& value : out)  // packed: exactly as in the file
                 value = rounded(value, precision);
         }
         return std::unique_ptr<Matrix>(std::move(matrix));

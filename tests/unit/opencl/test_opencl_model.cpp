@@ -331,7 +331,8 @@ void TestOpenClModel::keptWeightsAreUsed() {
     const auto start = [&request] {
         bool quantised = false;
         const auto model = loadModel(
-            request, [&](const LoadProgress& done) { quantised |= done.isQuantising; }, {});
+            request,
+            [&](const LoadProgress& done) { quantised |= done.work == LoadWork::Quantising; }, {});
         if (!model.ok()) qWarning("%s", model.error().text().c_str());
         return std::pair(quantised,
                          model.ok() ? runOf(*model.value()->transformer, demoPrompt(), 0) : Run());

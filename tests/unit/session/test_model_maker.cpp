@@ -64,6 +64,7 @@ class TestModelMaker : public QObject {
 private slots:
     void init() { QVERIFY(m_folder.isValid()); }
     void pytorchOpensIt();
+    void pytorchSeesBfloat16();
     void isReadInPlace();
     void paramsGiveTheWidth_data();
     void paramsGiveTheWidth();
@@ -109,6 +110,25 @@ void TestModelMaker::pytorchOpensIt() {
     const double deviation = 1 / std::sqrt(36.0);
     QVERIFY2(std::abs(output.value(5).toDouble() / deviation - 1) < 0.07, qPrintable(output[5]));
     QVERIFY2(std::abs(output.value(4).toDouble()) < 0.1 * deviation, qPrintable(output[4]));
+}
+
+void TestModelMaker::pytorchSeesBfloat16() {
+    QCOMPARE(make({.shape = shapeOf(kOddShape), .folder = folder("bf16"), .dtype = DType::BF16}),
+             std::string());
+    QProcess python;
+    python.start(QLLAMA_PYTHON,
+                 {QStringLiteral(QLLAMA_TEST_SOURCE_DIR "/support/describe_checkpoint.py"),
+                  QString::fromStdString(folder("bf16") / "consolidated.00.pth")});
+    QVERIFY(python.waitForFinished(120'000));
+    const QString lines = QString::fromUtf8(python.readAllStandardOutput());
+    QCOMPARE(lines.count("torch.bfloat16"), 3 + 3 * 9);
+    QVERIFY2(lines.contains("norm.weight\ttorch.bfloat16\t[36]\t[1]\t1.0\t0.0"), qPrintable(lines));
+    // The same numbers as in f16, as far as 8 bits of them are kept.
+    const auto narrow = valuesOf(open(folder("bf16")).tensors.at("output.weight"));
+    QCOMPARE(make({.shape = shapeOf(kOddShape), .folder = folder("f16 beside")}), std::string());
+    const auto wide = valuesOf(open(folder("f16 beside")).tensors.at("output.weight"));
+    for (std::size_t i = 0; i < wide.size(); ++i)
+        QVERIFY(std::abs(narrow[i] - wide[i]) <= std::abs(wide[i]) / 200);
 }
 
 void TestModelMaker::isReadInPlace() {

@@ -1,4 +1,4 @@
-// Quantised weights kept on disk: the second start takes them as they are, every kind of damage is
+// Quantised and packed weights kept on disk: the second start takes them as they are, every kind of damage is
 // noticed and mended, and a disk that cannot be written to keeps no model from loading.
 #include <QTemporaryDir>
 #include <QTest>
@@ -62,6 +62,9 @@ private slots:
     void damageIsMended_data();
     void damageIsMended();
     void aFileThatLacksATensorIsReplaced();
+    void exceptionsOutsideOfTheMatrixAreMended_data();
+    void exceptionsOutsideOfTheMatrixAreMended();
+    void packedWeightsAreThoseOfTheFile();
     void unwritableIsANote();
     void aDiskThatFailsIsANote();
     void stopLeavesNoFile();
@@ -85,7 +88,9 @@ void TestWeightCache::initTestCase() {
     QVERIFY(m_folder.isValid());
     const auto shape = parseModelShape("dim=64,layers=2,heads=4,kv-heads=2,ffn=160,vocab=101");
     QVERIFY(shape.ok());
-    QVERIFY(makeModel({.shape = shape.value(), .folder = modelFolder()}, {}, {}).ok());
+    QVERIFY(
+        makeModel({.shape = shape.value(), .folder = modelFolder(), .dtype = DType::BF16}, {}, {})
+            .ok());
 }
 
 void TestWeightCache::init() {
@@ -114,6 +119,7 @@ void TestWeightCache::secondStartTakesTheFile_data() {
     QTest::addColumn<int>("precision");
     QTest::newRow("q8") << static_cast<int>(Precision::Q8);
     QTest::newRow("q4") << static_cast<int>(Precision::Q4);
+    QTest::newRow("packed") << static_cast<int>(Precision::Packed);
 }
 
 void TestWeightCache::secondStartTakesTheFile() {
@@ -144,7 +150,7 @@ void TestWeightCache::secondStartTakesTheFile() {
 
     auto found = WeightCache::open(options, {});
     QVERIFY(found.ok() && found.value()->wasFound());
-    auto output = found.value()->find("output.weight", *quantFormat(wanted), 101, 64);
+    auto output = found.value()->find("output.weight", *madeFormat(wanted, DType::BF16), 101, 64);
     QVERIFY(output.has_value());
     std::vector<std::byte> tiles(output->tiles, output->tiles + output->tilesBytes());
     std::fill(tiles.begin(), tiles.end(), std::byte{0});
@@ -155,15 +161,12 @@ void TestWeightCache::secondStartTakesTheFile() {
     for (const auto& [name, tensor] : checkpoint.tensors) {
         if (tensor.shape.size() != 2) continue;
         QuantizedMatrix zero;
-        zero.format = *quantFormat(wanted);
+        zero.format = *madeFormat(wanted, DType::BF16);
         zero.rows = tensor.shape[0];
         zero.columns = tensor.shape[1];
         const auto bytes =
             std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(zero.sizeBytes()));
-        zero.owner = bytes;
-        zero.tiles = bytes->data();
-        if (zero.rowFactorsBytes() > 0)
-            zero.rowFactors = reinterpret_cast<const float*>(bytes->data() + zero.tilesBytes());
+        zero.placeAt(bytes->data(), bytes);
         rewritten.value()->keep(name, zero);
     }
     QVERIFY(rewritten.value()->finish());
@@ -229,6 +232,54 @@ void TestWeightCache::aFileThatLacksATensorIsReplaced() {
     QVERIFY(onlyFile(m_cache).empty());
     QVERIFY(load(Precision::Q8).logits == first.logits);
     QVERIFY(fs::file_size(onlyFile(m_cache)) > 10'000);
+}
+
+void TestWeightCache::exceptionsOutsideOfTheMatrixAreMended_data() {
+    QTest::addColumn<quint32>("end");
+    QTest::addColumn<int>("column");
+    QTest::newRow("column") << 1U << 64;
+    QTest::newRow("more than there is room for") << 1000U << 0;
+    QTest::newRow("fewer than before") << 0U << 0;
+}
+
+// With matching checksums. Only the row that has them is of interest: the second one.
+void TestWeightCache::exceptionsOutsideOfTheMatrixAreMended() {
+    QFETCH(quint32, end);
+    QFETCH(int, column);
+    const Loaded expected = load(Precision::Packed);
+    fs::remove(onlyFile(m_cache));
+    auto cache = WeightCache::open({.folder = m_cache,
+                                    .key = weightCacheKey(open(modelFolder()), Precision::Packed),
+                                    .modelName = "changed",
+                                    .precision = "packed"},
+                                   {});
+    QVERIFY(cache.ok());
+    QuantizedMatrix matrix;
+    matrix.format = QuantFormat::Packed;
+    matrix.rows = 101;
+    matrix.columns = 64;
+    const auto bytes =
+        std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(matrix.sizeBytes()));
+    matrix.placeAt(bytes->data(), bytes);
+    const std::size_t rows = 112;  // whole tiles
+    std::vector<std::uint32_t> ends(rows, 1);
+    ends[1] = end;
+    if (end > 1) ends.assign(rows, end);
+    const PackedException exception{static_cast<std::uint16_t>(column), 0};
+    std::byte* at = bytes->data() + matrix.tilesBytes() + matrix.rowFactorsBytes();
+    std::memcpy(at, ends.data(), rows * sizeof ends[0]);
+    std::memcpy(at + rows * sizeof ends[0], &exception, sizeof exception);
+    cache.value()->keep("output.weight", matrix);
+    QVERIFY(cache.value()->finish());
+    cache.value().reset();
+    QVERIFY(load(Precision::Packed).logits == expected.logits);  // and does away with the file
+    QVERIFY(onlyFile(m_cache).empty());
+}
+
+void TestWeightCache::packedWeightsAreThoseOfTheFile() {
+    const Loaded source = load(Precision::Source);
+    QVERIFY(load(Precision::Packed).logits == source.logits);
+    QVERIFY(load(Precision::Packed).logits == source.logits);  // from the file
 }
 
 void TestWeightCache::unwritableIsANote() {

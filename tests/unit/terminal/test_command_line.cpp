@@ -260,6 +260,8 @@ void TestCommandLine::wrongUsage_data() {
         << QStringList{"--split", "4,2", "--percentage-to-gpu", "0.5"} << "exclude each other";
     QTest::newRow("profile in the window") << QStringList{"--profile"} << "only with --headless";
     QTest::newRow("shape") << QStringList{"--make-model", "huge", "dir"} << "'huge' is not known";
+    QTest::newRow("precision of a made model")
+        << QStringList{"--make-model", "7b", "dir", "--precision", "q4"} << "f16 or bf16";
     QTest::newRow("no folder") << QStringList{"--make-model", "7b"} << "--make-model SHAPE DIR";
     QTest::newRow("reference") << QStringList{"--perplexity", "f", "--reference", "f8"}
                                << "source, f32, f16";

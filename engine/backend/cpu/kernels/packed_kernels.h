@@ -1,0 +1,25 @@
+// Products of packed rows (quant/packed_rows.h) with f32 activations.
+//
+// Contract: those of row_kernels.h for the same bf16 weights, to the bit. A row's factor is a power of two,
+// so that it changes no rounding, whether it comes first or last.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/quant/quantized_matrix.h"
+
+namespace qllama::cpu {
+
+// The most tokens that multiplyPacked takes, at least 1: for more, rows are better unpacked.
+std::int64_t mostTokensPacked();
+
+// out[token * outStride + row] (= or +=) w[row, :] . x[token, :] for row in [begin, end), token in [0, n);
+// x is [n, columns].
+void multiplyPacked(const QuantizedMatrix& weights, std::int64_t begin, std::int64_t end,
+                    const float* x, std::int64_t n, float* out, std::int64_t outStride,
+                    bool accumulate);
+
+// out [end - begin, columns] = rows [begin, end).
+void unpackRows(const QuantizedMatrix& weights, std::int64_t begin, std::int64_t end, float* out);
+
+}  // namespace qllama::cpu
