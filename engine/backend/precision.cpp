@@ -13,7 +13,7 @@ constexpr PrecisionInfo kPrecisions[] = {
     {Precision::F16, "f16", "16-bit float", "Rounded to 16 bits while loading."},
     {Precision::BF16, "bf16", "16-bit bfloat",
      "Rounded to 16 bits with the range of 32 while loading."},
-    {Precision::Packed, "packed", "Packed, no loss",
+    {Precision::Packed, "packed", "bf16 in 12 bits",
      "Weights that are bf16 in the file take 12 bits instead of 16, exactly as they are: three "
      "quarters "
      "of the memory, faster, the same text. Others stay as in the file."},

@@ -51,11 +51,6 @@ void QuantizedMatrix::placeAt(const std::byte* memory, std::shared_ptr<const voi
     exceptions = reinterpret_cast<const PackedException*>(exceptionEnds + tileCount() * kTileRows);
 }
 
-std::span<const PackedException> QuantizedMatrix::exceptionsOf(std::int64_t row) const {
-    const std::uint32_t begin = row == 0 ? 0 : exceptionEnds[row - 1];
-    return {exceptions + begin, exceptionEnds[row] - begin};
-}
-
 bool QuantizedMatrix::checkExceptions() {
     const std::int64_t rowCount = tileCount() * kTileRows;
     isWhole = exceptionEnds[rowCount - 1] <= mostExceptions();

@@ -52,7 +52,10 @@ struct QuantizedMatrix {
     void placeAt(const std::byte* memory, std::shared_ptr<const void> memoryOwner);
 
     // Of a packed matrix, once its bytes are there.
-    [[nodiscard]] std::span<const PackedException> exceptionsOf(std::int64_t row) const;
+    [[nodiscard]] std::span<const PackedException> exceptionsOf(std::int64_t row) const {
+        const std::uint32_t begin = row == 0 ? 0 : exceptionEnds[row - 1];
+        return {exceptions + begin, exceptionEnds[row] - begin};
+    }
     // Whether all exceptions lie within the matrix. Sets isWhole.
     [[nodiscard]] bool checkExceptions();
 

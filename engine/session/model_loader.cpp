@@ -32,10 +32,6 @@ std::string storedTypes(const Checkpoint& checkpoint) {
     return text;
 }
 
-std::string precisionText(Precision precision, const Checkpoint& checkpoint) {
-    return precision == Precision::Source ? storedTypes(checkpoint) : std::string(keyOf(precision));
-}
-
 Result<std::int64_t> contextLengthFor(const LoadRequest& request, const Checkpoint& checkpoint,
                                       const LlamaConfig& config) {
     const std::int64_t length = request.contextLength.value_or(config.trainedContext);
@@ -92,16 +88,32 @@ Result<PipelineRequest> pipelineFor(const LoadRequest& request, const Checkpoint
 }
 
 // What is to be done with the weights where none of them were kept.
-LoadWork workOf(const PlacementRequest& placement, const Checkpoint& checkpoint) {
-    const bool onCpu = std::any_of(placement.devices.begin(), placement.devices.end(),
-                                   [](const DeviceInfo& device) { return device.id == "cpu"; });
-    const Precision precision = onCpu ? placement.precision : withoutPacking(placement.precision);
+LoadWork workOf(Precision precision, bool usesCpu, const Checkpoint& checkpoint) {
+    if (!usesCpu) precision = withoutPacking(precision);
     const bool isMade = std::any_of(
         checkpoint.tensors.begin(), checkpoint.tensors.end(), [precision](const auto& named) {
             return named.second.shape.size() == 2 && madeFormat(precision, named.second.dtype);
         });
     if (!isMade) return LoadWork::None;
     return quantFormat(precision) ? LoadWork::Quantising : LoadWork::Packing;
+}
+
+LoadWork workOf(const PlacementRequest& placement, const Checkpoint& checkpoint) {
+    const bool usesCpu = std::any_of(placement.devices.begin(), placement.devices.end(),
+                                     [](const DeviceInfo& device) { return device.id == "cpu"; });
+    return workOf(placement.precision, usesCpu, checkpoint);
+}
+
+// As the weights are in the end: as in the file, too, where nothing of them is packed.
+std::string precisionText(Precision precision, const PlacementPlan& plan,
+                          const Checkpoint& checkpoint) {
+    const bool usesCpu =
+        std::any_of(plan.stages.begin(), plan.stages.end(),
+                    [](const StagePlacement& stage) { return stage.device.id == "cpu"; });
+    const bool isAsInFile = precision == Precision::Source ||
+                            (precision == Precision::Packed &&
+                             workOf(precision, usesCpu, checkpoint) == LoadWork::None);
+    return isAsInFile ? storedTypes(checkpoint) : std::string(keyOf(precision));
 }
 
 // Empty when there is nothing to keep.
@@ -179,6 +191,20 @@ private:
     LoadProgress m_progress;
 };
 
+// Matrices that could not be packed take more than was planned for them.
+void addUnpackedNote(const LoadRequest& request, ModelInfo& info) {
+    if (request.precision != Precision::Packed) return;
+    std::int64_t planned = -4 * info.config.dim * (2 * info.config.layerCount + 1);  // its vectors
+    for (const StagePlacement& stage : info.placement.stages)
+        planned += stage.weightBytes;
+    if (info.weightBytes > planned)
+        info.notes.push_back(
+            "Matrices in which too many weights are zero, or far smaller than the others, cannot "
+            "be "
+            "packed and stay as in the file: together " +
+            std::to_string((info.weightBytes - planned + 1023) / 1024) + " KiB more than planned.");
+}
+
 void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedModel& model) {
     ModelInfo& info = model.info;
     const Transformer& transformer = *model.transformer;
@@ -186,7 +212,7 @@ void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedMo
     info.path = request.location.model.string();
     info.parameterCount = parameterCount(checkpoint.tensors);
     info.config = transformer.config();
-    info.precision = precisionText(request.precision, checkpoint);
+    info.precision = precisionText(request.precision, info.placement, checkpoint);
     info.device = model.backends.front()->device();
     info.threadCount = request.threadCount > 0 ? request.threadCount : physicalCoreCount();
     info.contextLength = transformer.contextLength();
@@ -199,6 +225,7 @@ void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedMo
     info.notes = checkpoint.warnings;
     info.notes.insert(info.notes.end(), checkpoint.notes.begin(), checkpoint.notes.end());
     info.notes.insert(info.notes.end(), info.placement.notes.begin(), info.placement.notes.end());
+    addUnpackedNote(request, info);
 }
 
 // Loads all layers again on the CPU, which may have kept them as it wants them.

@@ -204,20 +204,21 @@ void addHostNote(PlacementPlan& plan) {
 void addPackingNotes(const PlacementRequest& request, const Checkpoint& checkpoint,
                      PlacementPlan& plan) {
     if (request.precision != Precision::Packed) return;
-    for (const StagePlacement& stage : plan.stages)
-        if (precisionOn(stage.device, Precision::Packed) != Precision::Packed)
-            plan.notes.push_back("Only the processor packs weights; on " + stage.device.id +
-                                 " they stay as in the file.");
     const bool anyPacked =
         std::any_of(checkpoint.tensors.begin(), checkpoint.tensors.end(), [](const auto& named) {
             return named.second.shape.size() == 2 &&
                    madeFormat(Precision::Packed, named.second.dtype);
         });
-    if (!anyPacked)
+    if (!anyPacked) {
         plan.notes.push_back(
             "Only bf16 is packed, and no matrix of this model is stored as bf16: the weights stay "
-            "as in "
-            "the file.");
+            "as in the file.");
+        return;
+    }
+    for (const StagePlacement& stage : plan.stages)
+        if (stage.device.id != "cpu")
+            plan.notes.push_back("Only the processor packs weights; on " + stage.device.id +
+                                 " they stay as in the file.");
 }
 
 void addNotes(const PlacementRequest& request, const Sizes& sizes, PlacementPlan& plan) {

@@ -1,7 +1,7 @@
 // Google Benchmark of the CPU's matrix products, one for each matrix shape of the 7B and the 1.1B
 // model, in every precision: decode (1 token) as bytes of weights a second, to be held against
-// read_memory, and prefill (512 tokens) as multiply-adds a second, to be held against peak/f32 (f32, f16
-// and bf16) or peak/q8 (q8 and q4). And of a layer's attention behind 2048 positions, as bytes of keys
+// read_memory, and prefill (512 tokens) as multiply-adds a second, to be held against peak/f32 (f32, f16,
+// bf16 and packed) or peak/q8 (q8 and q4). And of a layer's attention behind 2048 positions, as bytes of keys
 // and values and as multiply-adds a second, to be held against read_memory and peak/f32.
 //   build/release/bench_cpu_kernels --benchmark_filter=1.1b.*/q4
 #include <benchmark/benchmark.h>
@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/backend/cpu/cpu_speed_probe.h"
@@ -29,7 +30,7 @@ constexpr Shape kShapes[] = {
     {"1.1b_w2", 2048, 5632}, {"1.1b_output", 32000, 2048}, {"7b_wq", 4096, 4096},
     {"7b_w1", 11008, 4096},  {"7b_w2", 4096, 11008},       {"7b_output", 32000, 4096},
 };
-constexpr const char* kPrecisions[] = {"f32", "f16", "bf16", "q8", "q4"};
+constexpr const char* kPrecisions[] = {"f32", "f16", "bf16", "packed", "q8", "q4"};
 
 // Copies of a matrix that together are far larger than the caches, so that each product reads memory.
 constexpr std::int64_t kBytesBeyondCaches = std::int64_t{256} << 20;
@@ -44,7 +45,8 @@ std::vector<std::unique_ptr<Matrix>> copiesOf(const Shape& shape, const char* pr
     for (std::int64_t bytes = 0; bytes < kBytesBeyondCaches; bytes += copies.back()->sizeBytes()) {
         // A tensor of its own for each: f16 is used where it lies.
         const auto values = randomValues(shape.rows * shape.columns, copies.size() + 1, 0.02F);
-        const auto tensor = tensorOf("w", {shape.rows, shape.columns}, DType::F16, values);
+        const DType dtype = precision == std::string_view("packed") ? DType::BF16 : DType::F16;
+        const auto tensor = tensorOf("w", {shape.rows, shape.columns}, dtype, values);
         copies.push_back(backend().loadMatrix(tensor, *precisionFromKey(precision), {}).value());
     }
     return copies;

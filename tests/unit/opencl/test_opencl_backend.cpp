@@ -47,6 +47,7 @@ private slots:
     void initTestCase();
     void stopIsPolledWhileLoading();
     void unknownDeviceIsRefusedWithTheList();
+    void packingLeavesWeightsAsInTheFile();
     void versionIsUnderstood();
     void everyFailureIsASentence();
     void damagedCacheIsCompiledAgain();
@@ -77,6 +78,26 @@ void TestOpenClBackend::unknownDeviceIsRefusedWithTheList() {
         QVERIFY(!backend.ok());
         QCOMPARE(backend.error().code, ErrorCode::Device);
         QVERIFY(backend.error().message.find(m_targets.front().device) != std::string::npos);
+    }
+}
+
+// Only the processor's kernels unpack.
+void TestOpenClBackend::packingLeavesWeightsAsInTheFile() {
+    const auto weights = tensorOf("w", {40, 64}, DType::BF16, randomValues(40 * 64, 1, 1.0F));
+    for (const Target& target : m_targets) {
+        const auto backend = open(target);
+        const auto x = bufferOf(*backend, randomValues(64, 2, 1.0F));
+        std::vector<std::vector<float>> products;
+        for (const Precision precision : {Precision::Source, Precision::Packed}) {
+            const auto matrix = backend->loadMatrix(weights, precision, {});
+            QVERIFY(matrix.ok());
+            QCOMPARE(matrix.value()->sizeBytes(), 40 * 64 * 2);
+            const auto out = std::move(backend->createBuffer(40)).value();
+            const MatmulTask task[] = {{matrix.value().get(), out.get()}};
+            backend->matmul(task, *x, 1);
+            QVERIFY(backend->read(*out, 0, products.emplace_back(40)).ok());
+        }
+        QCOMPARE(products[1], products[0]);
     }
 }
 

@@ -82,6 +82,8 @@ private slots:
     void choicesAreChecked_data();
     void choicesAreChecked();
     void shareBecomesASplit();
+    void packingIsForTheProcessor();
+    void packingNeedsBfloat16();
 
 private:
     Checkpoint m_checkpoint = randomCheckpoint(kConfig, DType::F16, 1);
@@ -269,6 +271,34 @@ void TestPlacement::shareBecomesASplit() {
                             .deviceShare = 0.7,
                             .layerCount = 22})
                  .ok());
+}
+
+void TestPlacement::packingIsForTheProcessor() {
+    const Checkpoint checkpoint = randomCheckpoint(kConfig, DType::BF16, 1);
+    PlacementRequest request =
+        requestFor({device("opencl:0", std::nullopt), device("cpu", std::nullopt)});
+    request.split = {{3, 5}};
+    const auto source = planPlacement(request, checkpoint);
+    request.precision = Precision::Packed;
+    const auto packed = planPlacement(request, checkpoint);
+    QVERIFY(source.ok() && packed.ok());
+    QCOMPARE(packed.value().stages[0].weightBytes, source.value().stages[0].weightBytes);
+    QVERIFY(packed.value().stages[1].weightBytes < source.value().stages[1].weightBytes);
+    QCOMPARE(packed.value().notes.size(), std::size_t{1});
+    const std::string& note = packed.value().notes.front();
+    QVERIFY2(note.find("on opencl:0 they stay as in the file") != std::string::npos, note.c_str());
+}
+
+void TestPlacement::packingNeedsBfloat16() {
+    PlacementRequest request = requestFor({device("cpu", std::nullopt)});
+    request.precision = Precision::Packed;
+    const auto plan = planPlacement(request, m_checkpoint);
+    QVERIFY(plan.ok());
+    QCOMPARE(plan.value().stages.front().weightBytes,
+             kLayers * kLayerBytes + 2 * kEndBytes + 4 * kDim);
+    QCOMPARE(plan.value().notes.size(), std::size_t{1});
+    const std::string& note = plan.value().notes.front();
+    QVERIFY2(note.find("Only bf16 is packed") != std::string::npos, note.c_str());
 }
 
 QTEST_GUILESS_MAIN(TestPlacement)

@@ -65,6 +65,7 @@ private slots:
     void exceptionsOutsideOfTheMatrixAreMended_data();
     void exceptionsOutsideOfTheMatrixAreMended();
     void packedWeightsAreThoseOfTheFile();
+    void matricesThatCannotBePackedAreNamed();
     void unwritableIsANote();
     void aDiskThatFailsIsANote();
     void stopLeavesNoFile();
@@ -280,6 +281,40 @@ void TestWeightCache::packedWeightsAreThoseOfTheFile() {
     const Loaded source = load(Precision::Source);
     QVERIFY(load(Precision::Packed).logits == source.logits);
     QVERIFY(load(Precision::Packed).logits == source.logits);  // from the file
+}
+
+// Every second weight of the output is zero.
+void TestWeightCache::matricesThatCannotBePackedAreNamed() {
+    const fs::path sparse = path("sparse");
+    fs::copy(modelFolder(), sparse);
+    const Checkpoint checkpoint = open(sparse);
+    const StoredTensor& part = checkpoint.tensors.at("output.weight").parts.front();
+    std::fstream file(part.storage.mapping->path(),
+                      std::ios::binary | std::ios::in | std::ios::out);
+    for (std::ptrdiff_t element = 0; element < 101 * 64; element += 2) {
+        file.seekp(part.data() - part.storage.mapping->bytes().data() + 2 * element);
+        file.write("\0", 2);
+    }
+    file.close();
+    LoadRequest request;
+    request.location.model = sparse;
+    request.precision = Precision::Packed;
+    request.needsTokenizer = false;
+    request.contextLength = 16;
+    request.weightCacheFolder = m_cache;
+    for (const char* start : {"first", "second"}) {
+        const auto model = loadModel(request, {}, {});
+        QVERIFY2(model.ok(), start);
+        const ModelInfo& info = model.value()->info;
+        QCOMPARE(info.notes.size(), std::size_t{1});
+        QVERIFY2(info.notes[0].find("cannot be packed") != std::string::npos, start);
+        std::int64_t expected = 101 * 64 * 2;
+        for (const auto& [name, tensor] : checkpoint.tensors)
+            if (tensor.shape.size() == 2 && name != "output.weight")
+                expected +=
+                    matrixBytes(Precision::Packed, DType::BF16, tensor.shape[0], tensor.shape[1]);
+        QCOMPARE(info.weightBytes, expected);
+    }
 }
 
 void TestWeightCache::unwritableIsANote() {

@@ -93,10 +93,12 @@ HWY_INLINE F32Vector UnpackLanes(const std::byte* row, std::size_t column) {
 // A row, whose weights divided by its factor are within 2^-15 and 2^1 but for the exceptions.
 struct RowReader {
     RowReader(const QuantizedMatrix& weights, std::int64_t row)
-        : fields(weights.tiles + row * (weights.tileBytes() / kTileRows)),
-          factor(weights.rowFactors[row]),
-          next(weights.exceptionsOf(row).data()),
-          end(next + weights.exceptionsOf(row).size()) {}
+        : fields(weights.tiles + row * weights.blocksPerRow() * kPackedBlockBytes),
+          factor(weights.rowFactors[row]) {
+        const auto exceptions = weights.exceptionsOf(row);
+        next = exceptions.data();
+        end = next + exceptions.size();
+    }
 
     // That the next exception is in; past all blocks if there is none.
     [[nodiscard]] HWY_INLINE std::size_t blockOfNext() const {
