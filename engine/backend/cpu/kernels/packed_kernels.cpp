@@ -33,60 +33,89 @@ static_assert(kTurnLines * kLineBytes == kTurnBlocks * kPackedBlockBytes);
 constexpr std::size_t kFar = 3072;
 constexpr std::size_t kNear = 768;
 
-// A field whose sign is the highest bit of 32 becomes a float: its sign, its exponent, of which the upper
-// four bits are those of 2^-15 to 2^0, its mantissa.
-constexpr std::int32_t kFieldBits = static_cast<std::int32_t>(0x87FF0000U);
-constexpr std::int32_t kExponentBits = 112 << 23;
+// A field whose sign is the highest bit becomes a bf16, or with zeros behind it a float: its sign, its exponent,
+// of which the upper four bits are those of 2^-15 to 2^0, its mantissa.
+constexpr std::uint16_t kFieldBits = 0x87FF;
+constexpr std::uint16_t kExponentBits = 112 << 7;
+
+// Neighbouring weights, divided by their factor.
+struct TwoVectors {
+    F32Vector first;
+    F32Vector second;
+};
+constexpr std::size_t kTwo = 2 * kLaneCount;
 
 #if HWY_TARGET <= HWY_AVX3
-// Of 16 neighbouring weights, 24 bytes: each lane takes the two words that its field lies in.
-HWY_INLINE F32Vector UnpackLanes(const std::byte* row, std::size_t column) {
+// Each lane takes the two words of 16 bits that its field lies in.
+HWY_INLINE F32Vector UnpackLanes(const std::byte* at) {
     alignas(64) static constexpr std::uint16_t kWords[32] = {0, 1, 0, 1,  1, 2,  2,  3,  3,  4, 3,
                                                              4, 4, 5, 5,  6, 6,  7,  6,  7,  7, 8,
                                                              8, 9, 9, 10, 9, 10, 10, 11, 11, 12};
     alignas(64) static constexpr std::uint32_t kShifts[16] = {20, 8, 12, 16, 20, 8, 12, 16,
                                                               20, 8, 12, 16, 20, 8, 12, 16};
-    const __m512i bytes = _mm512_castsi256_si512(
-        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + column * kPackedBits / 8)));
+    const __m512i bytes =
+        _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
     const __m512i words = _mm512_permutexvar_epi16(_mm512_load_si512(kWords), bytes);
     const __m512i fields =
         _mm512_srai_epi32(_mm512_sllv_epi32(words, _mm512_load_si512(kShifts)), 4);
     constexpr int kAndOr = 0xEA;  // (a & b) | c
     return F32Vector{_mm512_castsi512_ps(_mm512_ternarylogic_epi32(
-        fields, _mm512_set1_epi32(kFieldBits), _mm512_set1_epi32(kExponentBits), kAndOr))};
+        fields, _mm512_set1_epi32(static_cast<int>(std::uint32_t{kFieldBits} << 16)),
+        _mm512_set1_epi32(kExponentBits << 16), kAndOr))};
+}
+
+HWY_INLINE TwoVectors Unpack(const std::byte* row, std::size_t column) {
+    const std::byte* at = row + column * kPackedBits / 8;
+    return {UnpackLanes(at), UnpackLanes(at + kLaneCount * kPackedBits / 8)};
 }
 #elif HWY_TARGET == HWY_SCALAR
-HWY_INLINE F32Vector UnpackLanes(const std::byte* row, std::size_t column) {
-    std::uint16_t two;
-    std::memcpy(&two, row + column * kPackedBits / 8, sizeof two);
-    const std::uint32_t field = std::uint32_t{two} << (column % 2 == 0 ? 20 : 16);
-    return hn::BitCast(
-        F32Tag(), hn::Set(hn::RebindToSigned<F32Tag>(),
-                          (static_cast<std::int32_t>(field) >> 4 & kFieldBits) | kExponentBits));
+HWY_INLINE TwoVectors Unpack(const std::byte* row, std::size_t column) {
+    std::uint32_t two = 0;
+    std::memcpy(&two, row + column * kPackedBits / 8, 3);
+    const auto unpacked = [](std::uint32_t field) HWY_ATTR {
+        const auto raised = static_cast<std::int16_t>(field << 4);
+        const auto bits = static_cast<std::uint16_t>((raised >> 4 & kFieldBits) | kExponentBits);
+        return hn::Set(F32Tag(), bfloat16ToFloat(bits));
+    };
+    return {unpacked(two), unpacked(two >> kPackedBits)};
 }
 #else
-// Of 4 or 8 neighbouring weights: 6 bytes for each four lanes, of which one takes the two that its field
-// lies in.
-HWY_INLINE F32Vector UnpackLanes(const std::byte* row, std::size_t column) {
+// Eight weights in 128 bits, 12 bytes of which their fields lie in: each word of 16 bits takes the two bytes of
+// its field. The upper words of pairs are the first four weights, the lower ones the others.
+HWY_INLINE TwoVectors Unpack(const std::byte* row, std::size_t column) {
     const hn::Repartition<std::uint8_t, F32Tag> bytes;
-    const hn::Full128<std::uint8_t> four;
-    const hn::RebindToUnsigned<F32Tag> words;
-    const hn::RebindToSigned<F32Tag> numbers;
-    alignas(32) static constexpr std::uint8_t kBytes[32] = {
-        128, 128, 0, 1, 128, 128, 1, 2, 128, 128, 3, 4, 128, 128, 4, 5,
-        128, 128, 0, 1, 128, 128, 1, 2, 128, 128, 3, 4, 128, 128, 4, 5};
+    const hn::Repartition<std::uint16_t, F32Tag> words;
+    const hn::Repartition<std::int16_t, F32Tag> numbers;
+    const hn::RebindToUnsigned<F32Tag> pairs;
+    const hn::Full128<std::uint8_t> eight;
+    alignas(32) static constexpr std::uint8_t kBytes[32] = {6, 7,  0,  1,  7, 8, 1,  2,  9, 10, 3,
+                                                            4, 10, 11, 4,  5, 6, 7,  0,  1, 7,  8,
+                                                            1, 2,  9,  10, 3, 4, 10, 11, 4, 5};
+    // Of two neighbouring fields one lies four bits lower in its bytes.
+    alignas(32) static constexpr std::uint16_t kRaise[16] = {16, 16, 1, 1, 16, 16, 1, 1,
+                                                             16, 16, 1, 1, 16, 16, 1, 1};
     const auto* at = reinterpret_cast<const std::uint8_t*>(row + column * kPackedBits / 8);
 #if HWY_TARGET == HWY_AVX2
-    const auto packed = hn::Combine(bytes, hn::LoadU(four, at + 6), hn::LoadU(four, at));
+    const auto packed = hn::Combine(bytes, hn::LoadU(eight, at + 12), hn::LoadU(eight, at));
 #else
-    const auto packed = hn::LoadU(four, at);
+    const auto packed = hn::LoadU(eight, at);
 #endif
     const auto fields =
-        hn::BitCast(words, hn::TableLookupBytesOr0(packed, hn::Load(bytes, kBytes)));
-    const auto raised = hn::BitCast(numbers, hn::OddEven(fields, hn::ShiftLeft<4>(fields)));
-    return hn::BitCast(F32Tag(),
-                       hn::Or(hn::And(hn::ShiftRight<4>(raised), hn::Set(numbers, kFieldBits)),
-                              hn::Set(numbers, kExponentBits)));
+        hn::Mul(hn::BitCast(words, hn::TableLookupBytes(packed, hn::Load(bytes, kBytes))),
+                hn::Load(words, kRaise));
+    const auto bits =
+        hn::Or(hn::And(hn::BitCast(words, hn::ShiftRight<4>(hn::BitCast(numbers, fields))),
+                       hn::Set(words, kFieldBits)),
+               hn::Set(words, kExponentBits));
+    const F32Tag d;
+    const auto both = hn::BitCast(pairs, bits);
+    const F32Vector upper = hn::BitCast(d, hn::And(both, hn::Set(pairs, 0xFFFF0000U)));
+    const F32Vector lower = hn::BitCast(d, hn::ShiftLeft<16>(both));
+#if HWY_TARGET == HWY_AVX2
+    return {hn::ConcatLowerLower(d, lower, upper), hn::ConcatUpperUpper(d, lower, upper)};
+#else
+    return {upper, lower};
+#endif
 }
 #endif
 
@@ -108,8 +137,11 @@ struct RowReader {
     // A block divided by the factor, with its exceptions.
     HWY_INLINE void unpackBlock(std::size_t block, float* HWY_RESTRICT out) {
         const F32Tag d;
-        for (std::size_t lane = 0; lane < kBlock; lane += kLaneCount)
-            hn::Store(UnpackLanes(fields, block * kBlock + lane), d, out + lane);
+        for (std::size_t k = 0; k < kBlock; k += kTwo) {
+            const TwoVectors weights = Unpack(fields, block * kBlock + k);
+            hn::Store(weights.first, d, out + k);
+            hn::Store(weights.second, d, out + k + kLaneCount);
+        }
         for (; next != end && next->column / kBlock == block; ++next)
             out[next->column % kBlock] = bfloat16ToFloat(next->bits) / factor;
     }
@@ -130,7 +162,7 @@ struct Tokens {
 // Sums [row][token] are counted through at compile time alone: else this compiler keeps them in memory.
 template <int kCount>
 using Indexes = std::make_integer_sequence<int, kCount>;
-using BlockSteps = Indexes<static_cast<int>(kBlock / kLaneCount)>;
+using BlockSteps = Indexes<static_cast<int>(kBlock / kTwo)>;
 
 template <int... kToken>
 HWY_INLINE void AddLanes(F32Vector weights, const Tokens& tokens, F32Vector* sums,
@@ -140,12 +172,16 @@ HWY_INLINE void AddLanes(F32Vector weights, const Tokens& tokens, F32Vector* sum
      ...);
 }
 
+template <int kTokens>
+HWY_INLINE void AddTwo(const TwoVectors& weights, const Tokens& tokens, F32Vector* sums) {
+    AddLanes(weights.first, tokens, sums, Indexes<kTokens>());
+    AddLanes(weights.second, tokens.from(kLaneCount), sums, Indexes<kTokens>());
+}
+
 template <int kTokens, int... kStep>
 HWY_INLINE void AddBlock(const std::byte* fields, const Tokens& tokens, F32Vector* sums,
                          std::integer_sequence<int, kStep...>) {
-    (AddLanes(UnpackLanes(fields, kStep * kLaneCount), tokens.from(kStep * kLaneCount), sums,
-              Indexes<kTokens>()),
-     ...);
+    (AddTwo<kTokens>(Unpack(fields, kStep * kTwo), tokens.from(kStep * kTwo), sums), ...);
 }
 
 template <int kTokens, int... kRow>
@@ -282,15 +318,20 @@ void UnpackRows(const QuantizedMatrix& w, std::int64_t begin, std::int64_t end, 
     for (std::int64_t index = begin; index < end; ++index, out += columns) {
         const RowReader row(w, index);
         const F32Vector factor = hn::Set(d, row.factor);
-        std::size_t k = 0;
-        for (; k + kLaneCount <= columns; k += kLaneCount) {
+        for (std::size_t k = 0; k < columns; k += kTwo) {
             FetchLinesToL2<kLineBytes>(row.fields + k * kPackedBits / 8 + kFar);
-            hn::StoreU(hn::Mul(UnpackLanes(row.fields, k), factor), d, out + k);
-        }
-        if (k != columns) {
-            HWY_ALIGN float rest[kLaneCount];
-            hn::Store(hn::Mul(UnpackLanes(row.fields, k), factor), d, rest);
-            std::memcpy(out + k, rest, (columns - k) * sizeof(float));
+            const TwoVectors weights = Unpack(row.fields, k);
+            const F32Vector first = hn::Mul(weights.first, factor);
+            const F32Vector second = hn::Mul(weights.second, factor);
+            if (k + kTwo <= columns) {
+                hn::StoreU(first, d, out + k);
+                hn::StoreU(second, d, out + k + kLaneCount);
+            } else {
+                HWY_ALIGN float rest[kTwo];
+                hn::Store(first, d, rest);
+                hn::Store(second, d, rest + kLaneCount);
+                std::memcpy(out + k, rest, (columns - k) * sizeof(float));
+            }
         }
         for (const PackedException& exception : w.exceptionsOf(index))
             out[exception.column] = bfloat16ToFloat(exception.bits);
