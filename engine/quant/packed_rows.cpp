@@ -4,8 +4,11 @@
 #include <array>
 #include <bit>
 #include <cassert>
+#include <cmath>
 #include <cstring>
 #include <optional>
+
+#include "engine/tensor/dtype.h"
 
 namespace qllama {
 namespace {
@@ -18,6 +21,11 @@ constexpr unsigned kMagnitude = 0x7FFF;      // of a bf16
 // A factor of this exponent and its inverse are ordinary numbers; weights are nowhere near the ends.
 constexpr int kLeastExponent = 16;
 constexpr int kLargestExponent = 250;
+
+// The least magnitude, as bits, within sixteen exponents that end with the largest.
+unsigned smallestOf(int largestExponent) {
+    return static_cast<unsigned>(largestExponent - kCodes + 1) << kMantissaBits;
+}
 
 // Four 16-bit lanes.
 constexpr std::uint64_t inEachLane(std::uint64_t value) {
@@ -80,17 +88,27 @@ int exponentsOf(std::span<const std::uint16_t> bits) {
     return largest;
 }
 
+// Whether the weight divided by the factor of that exponent is exact: kernels add up such quotients.
+bool dividesExactly(std::uint16_t bits, int factorExponent) {
+    const float weight = bfloat16ToFloat(bits);
+    const float factor = std::bit_cast<float>(static_cast<std::uint32_t>(factorExponent) << 23);
+    return !std::isfinite(weight) || weight / factor * factor == weight;
+}
+
 // Packs `count` weights, four at most.
-std::uint64_t packSome(const std::uint16_t* bits, std::int64_t count, unsigned smallest,
-                       std::int64_t column, std::vector<PackedException>& exceptions) {
+std::uint64_t packSome(const std::uint16_t* bits, std::int64_t count, int largest,
+                       std::int64_t column, PackedRow& packed) {
+    const unsigned smallest = smallestOf(largest);
     std::uint64_t four = 0;
     for (std::int64_t i = 0; i < count; ++i) {
         const unsigned value = bits[i];
         const unsigned magnitude = (value & kMagnitude) - smallest;
-        if (magnitude > kFieldMagnitude)
-            exceptions.push_back({static_cast<std::uint16_t>(column + i), bits[i]});
-        else
+        if (magnitude > kFieldMagnitude) {
+            packed.exceptions.push_back({static_cast<std::uint16_t>(column + i), bits[i]});
+            packed.isWhole = packed.isWhole && dividesExactly(bits[i], largest);
+        } else {
             four |= std::uint64_t{magnitude | (value >> 4 & 0x800)} << (kPackedBits * i);
+        }
     }
     return four;
 }
@@ -115,19 +133,19 @@ void packRow(std::span<const std::uint16_t> bits, std::byte* fields, PackedRow& 
     const std::int64_t blocks = (columns + kBlockColumns - 1) / kBlockColumns;
     packed.exceptions.clear();
     packed.factor = 0;
+    packed.isWhole = true;
     if (std::all_of(bits.begin(), bits.end(), [](std::uint16_t value) { return value == 0; })) {
         std::memset(fields, 0, static_cast<std::size_t>(blocks * kPackedBlockBytes));
         return;
     }
     const int largest = exponentsOf(bits);
     packed.factor = std::bit_cast<float>(static_cast<std::uint32_t>(largest) << 23);
-    const unsigned smallest = static_cast<unsigned>(largest - kCodes + 1) << kMantissaBits;
+    const unsigned smallest = smallestOf(largest);
     for (std::int64_t first = 0; first < blocks * kBlockColumns; first += 4, fields += 6) {
         const std::uint16_t* at = bits.data() + std::min(first, columns);
         const std::int64_t count = std::clamp<std::int64_t>(columns - first, 0, 4);
         const auto whole = count == 4 ? packFour(loadFour(at), smallest) : std::nullopt;
-        const std::uint64_t four =
-            whole ? *whole : packSome(at, count, smallest, first, packed.exceptions);
+        const std::uint64_t four = whole ? *whole : packSome(at, count, largest, first, packed);
         std::memcpy(fields, &four, 6);
     }
 }
@@ -137,8 +155,8 @@ std::uint16_t unpackField(const std::byte* fields, std::int64_t column, float fa
     std::uint64_t four = 0;
     std::memcpy(&four, fields + column / 4 * 6, 6);
     const auto field = static_cast<unsigned>(four >> (kPackedBits * (column % 4)) & 0xFFF);
-    const unsigned largest = std::bit_cast<std::uint32_t>(factor) >> 23;
-    const unsigned smallest = (largest - kCodes + 1) << kMantissaBits;
+    const unsigned smallest =
+        smallestOf(static_cast<int>(std::bit_cast<std::uint32_t>(factor) >> 23));
     return static_cast<std::uint16_t>(((field & kFieldMagnitude) + smallest) | (field & 0x800)
                                                                                    << 4);
 }

@@ -28,7 +28,7 @@ struct PackedException {
     std::uint16_t bits = 0;  // of the bf16
 };
 
-// In place of the end of a matrix' last row: there was no room for all.
+// In place of the end of a matrix' last row: it could not be packed.
 constexpr std::uint32_t kTooManyExceptions = 0xFFFFFFFF;
 
 // Rows that are trained need far fewer: one that is not has no use of being packed.
@@ -38,6 +38,7 @@ constexpr std::int64_t exceptionsARow(std::int64_t columns) {
 
 struct PackedRow {
     float factor = 0;
+    bool isWhole = true;  // false: an exception cannot be divided by the factor exactly
     std::vector<PackedException> exceptions;  // in the order of their columns
 };
 

@@ -12,6 +12,7 @@ constexpr QuantFormatInfo kFormats[] = {
 };
 
 constexpr std::size_t kQuantised = 2;  // that come first
+static_assert(kFormats[kQuantised].format == QuantFormat::Packed);
 
 }  // namespace
 

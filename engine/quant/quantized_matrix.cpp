@@ -44,10 +44,10 @@ void unpackRow(const QuantizedMatrix& matrix, std::int64_t row, std::span<float>
 void QuantizedMatrix::placeAt(const std::byte* memory, std::shared_ptr<const void> memoryOwner) {
     tiles = memory;
     owner = std::move(memoryOwner);
-    const std::byte* behindTiles = tiles + tilesBytes();
-    if (infoOf(format).hasRowFactors) rowFactors = reinterpret_cast<const float*>(behindTiles);
+    if (infoOf(format).hasRowFactors)
+        rowFactors = reinterpret_cast<const float*>(tiles + rowFactorsOffset());
     if (!infoOf(format).hasExceptions) return;
-    exceptionEnds = reinterpret_cast<const std::uint32_t*>(behindTiles + rowFactorsBytes());
+    exceptionEnds = reinterpret_cast<const std::uint32_t*>(tiles + exceptionsOffset());
     exceptions = reinterpret_cast<const PackedException*>(exceptionEnds + tileCount() * kTileRows);
 }
 

@@ -22,7 +22,7 @@ struct QuantizedMatrix {
     // packed: row r has exceptions [r == 0 ? 0 : exceptionEnds[r - 1], exceptionEnds[r])
     const std::uint32_t* exceptionEnds = nullptr;  // [tileCount * 16]
     const PackedException* exceptions = nullptr;   // room for mostExceptions()
-    bool isWhole = true;  // false: more exceptions than there is room for; the bytes mean nothing
+    bool isWhole = true;  // false: it could not be packed, its bytes mean nothing
     std::shared_ptr<const void> owner;
 
     [[nodiscard]] std::int64_t tileCount() const { return (rows + kTileRows - 1) / kTileRows; }
@@ -36,6 +36,9 @@ struct QuantizedMatrix {
     [[nodiscard]] std::int64_t rowFactorsBytes() const {
         return infoOf(format).hasRowFactors ? tileCount() * kTileRows * 4 : 0;
     }
+    // Of the parts, from the beginning of the tiles.
+    [[nodiscard]] std::int64_t rowFactorsOffset() const { return tilesBytes(); }
+    [[nodiscard]] std::int64_t exceptionsOffset() const { return tilesBytes() + rowFactorsBytes(); }
     [[nodiscard]] std::int64_t mostExceptions() const {
         return tileCount() * kTileRows * exceptionsARow(columns);
     }
@@ -56,7 +59,8 @@ struct QuantizedMatrix {
         const std::uint32_t begin = row == 0 ? 0 : exceptionEnds[row - 1];
         return {exceptions + begin, exceptionEnds[row] - begin};
     }
-    // Whether all exceptions lie within the matrix. Sets isWhole.
+    // Whether all exceptions lie within the matrix, or it is marked as one that could not be packed. Sets
+    // isWhole.
     [[nodiscard]] bool checkExceptions();
 
     // Row `row` as f32; out has `columns` elements. For embeddings, other layouts, and tests.

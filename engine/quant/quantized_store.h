@@ -9,7 +9,7 @@
 
 namespace qllama {
 
-// One thread at a time.
+// One thread at a time. Matrices may be such as could not be packed: see QuantizedMatrix::isWhole.
 class QuantizedStore {
 public:
     virtual ~QuantizedStore() = default;

@@ -99,7 +99,9 @@ std::optional<QuantizedMatrix> WeightCacheWriter::exchange(std::string_view name
     const auto place = accept(name, matrix, true);
     if (!place || !isReserved(*place)) return std::nullopt;
     m_gaveCopies = true;
-    return place->in(m_reserved);
+    QuantizedMatrix copy = place->in(m_reserved);
+    copy.isWhole = matrix.isWhole;
+    return copy;
 }
 
 // Where the matrix is or will be written; empty after a failure.

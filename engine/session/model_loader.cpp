@@ -87,47 +87,41 @@ Result<PipelineRequest> pipelineFor(const LoadRequest& request, const Checkpoint
     return pipeline;
 }
 
-// What is to be done with the weights where none of them were kept.
-LoadWork workOf(Precision precision, bool usesCpu, const Checkpoint& checkpoint) {
-    if (!usesCpu) precision = withoutPacking(precision);
-    const bool isMade = std::any_of(
-        checkpoint.tensors.begin(), checkpoint.tensors.end(), [precision](const auto& named) {
-            return named.second.shape.size() == 2 && madeFormat(precision, named.second.dtype);
-        });
-    if (!isMade) return LoadWork::None;
-    return quantFormat(precision) ? LoadWork::Quantising : LoadWork::Packing;
-}
+// What is to be done with the weights where none of them were kept, and whether they will be. Packed ones are on
+// the processor alone, and kept where all layers are: a file is that of a whole model.
+struct Making {
+    LoadWork work = LoadWork::None;
+    bool isKept = false;
+};
 
-LoadWork workOf(const PlacementRequest& placement, const Checkpoint& checkpoint) {
-    const bool usesCpu = std::any_of(placement.devices.begin(), placement.devices.end(),
-                                     [](const DeviceInfo& device) { return device.id == "cpu"; });
-    return workOf(placement.precision, usesCpu, checkpoint);
+Making makingOf(const PlacementRequest& placement, const Checkpoint& checkpoint) {
+    if (!makesAny(placement.precision, checkpoint.tensors)) return {};
+    if (quantFormat(placement.precision)) return {LoadWork::Quantising, true};
+    const auto plan = planPlacement(placement, checkpoint);
+    if (!plan.ok() || !plan.value().usesCpu()) return {};
+    return {LoadWork::Packing, plan.value().stages.size() == 1};
 }
 
 // As the weights are in the end: as in the file, too, where nothing of them is packed.
 std::string precisionText(Precision precision, const PlacementPlan& plan,
                           const Checkpoint& checkpoint) {
-    const bool usesCpu =
-        std::any_of(plan.stages.begin(), plan.stages.end(),
-                    [](const StagePlacement& stage) { return stage.device.id == "cpu"; });
-    const bool isAsInFile = precision == Precision::Source ||
-                            (precision == Precision::Packed &&
-                             workOf(precision, usesCpu, checkpoint) == LoadWork::None);
-    return isAsInFile ? storedTypes(checkpoint) : std::string(keyOf(precision));
+    const bool isAsInFile = !makesAny(precision, checkpoint.tensors) ||
+                            (precision == Precision::Packed && !plan.usesCpu());
+    const bool isStored = precision == Precision::Source || precision == Precision::Packed;
+    return isStored && isAsInFile ? storedTypes(checkpoint) : std::string(keyOf(precision));
 }
 
-// Empty when there is nothing to keep.
+// Of weights that are made; empty when they are not to be kept.
 Result<std::shared_ptr<WeightCache>> openWeightCache(const LoadRequest& request,
                                                      const Checkpoint& checkpoint,
                                                      std::stop_token stop) {
+    if (request.weightCacheFolder.empty()) return std::shared_ptr<WeightCache>();
     std::int64_t payloadBytes = 0;
     for (const auto& [name, tensor] : checkpoint.tensors)
         if (tensor.shape.size() == 2 && madeFormat(request.precision, tensor.dtype))
             payloadBytes +=
                 matrixBytes(request.precision, tensor.dtype, tensor.shape[0], tensor.shape[1]) +
                 static_cast<std::int64_t>(kCachePage);
-    if (request.weightCacheFolder.empty() || payloadBytes == 0)
-        return std::shared_ptr<WeightCache>();
     return WeightCache::open({.folder = request.weightCacheFolder,
                               .key = weightCacheKey(checkpoint, request.precision),
                               .modelName = checkpoint.name,
@@ -205,6 +199,12 @@ void addUnpackedNote(const LoadRequest& request, ModelInfo& info) {
             std::to_string((info.weightBytes - planned + 1023) / 1024) + " KiB more than planned.");
 }
 
+void describeWeights(const LoadRequest& request, const Checkpoint& checkpoint, LoadedModel& model) {
+    model.info.precision = precisionText(request.precision, model.info.placement, checkpoint);
+    model.info.weightBytes = model.transformer->weightBytes();
+    model.info.bytesPerToken = model.transformer->bytesPerToken();
+}
+
 void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedModel& model) {
     ModelInfo& info = model.info;
     const Transformer& transformer = *model.transformer;
@@ -212,13 +212,11 @@ void describe(const LoadRequest& request, const Checkpoint& checkpoint, LoadedMo
     info.path = request.location.model.string();
     info.parameterCount = parameterCount(checkpoint.tensors);
     info.config = transformer.config();
-    info.precision = precisionText(request.precision, info.placement, checkpoint);
+    describeWeights(request, checkpoint, model);
     info.device = model.backends.front()->device();
     info.threadCount = request.threadCount > 0 ? request.threadCount : physicalCoreCount();
     info.contextLength = transformer.contextLength();
-    info.weightBytes = transformer.weightBytes();
     info.kvCacheBytes = transformer.kvCacheBytes();
-    info.bytesPerToken = transformer.bytesPerToken();
     for (const auto& backend : model.backends)
         for (std::string& outcome : backend->tuning())
             info.tuning.push_back(std::move(outcome));
@@ -259,7 +257,10 @@ Result<void> moveStageToCpu(LoadedModel& model, std::size_t index, const Error& 
     }
     QLLAMA_TRY(placement.devices[index], describeDevice("cpu"));
     QLLAMA_TRY(PlacementPlan plan, planPlacement(placement, checkpoint));
-    QLLAMA_TRY(auto cache, openWeightCache(request, checkpoint, stop));
+    std::shared_ptr<WeightCache> cache;
+    if (makingOf(placement, checkpoint).isKept) {
+        QLLAMA_TRY(cache, openWeightCache(request, checkpoint, stop));
+    }
     if (cache && !cache->wasFound()) cache.reset();  // one stage alone is not worth keeping
     QLLAMA_TRY(auto backend,
                createBackend("cpu", {.threadCount = request.threadCount, .quantized = cache}));
@@ -270,6 +271,7 @@ Result<void> moveStageToCpu(LoadedModel& model, std::size_t index, const Error& 
     model.backends[index] = std::move(backend);
     model.info.placement.stages = std::move(plan.stages);
     model.info.device = model.backends.front()->device();
+    describeWeights(request, checkpoint, model);
     model.info.notes.push_back(failure.message + " Its layers run on the processor from here on.");
     return {};
 }
@@ -328,14 +330,14 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     std::optional<TokenizerBesideWeights> tokenizer;
     if (request.needsTokenizer) tokenizer.emplace(checkpoint, stop);
     QLLAMA_TRY(PipelineRequest wanted, pipelineFor(request, checkpoint, config));
+    const Making making = makingOf(wanted.placement, checkpoint);
     std::shared_ptr<WeightCache> cache;
-    if (workOf(wanted.placement, checkpoint) != LoadWork::None) {
+    if (making.isKept) {
         QLLAMA_TRY(cache, openWeightCache(request, checkpoint, stop));
     }
     wanted.options.quantized = cache;
     const auto teller = std::make_shared<ProgressTeller>(
-        progress,
-        cache && cache->wasFound() ? LoadWork::None : workOf(wanted.placement, checkpoint));
+        progress, cache && cache->wasFound() ? LoadWork::None : making.work);
     // The backends outlive the loading, and with it the teller.
     wanted.options.compiling = [weak = std::weak_ptr(teller)](const std::string& deviceId) {
         if (const auto loading = weak.lock()) loading->compile(deviceId);

@@ -204,12 +204,7 @@ void addHostNote(PlacementPlan& plan) {
 void addPackingNotes(const PlacementRequest& request, const Checkpoint& checkpoint,
                      PlacementPlan& plan) {
     if (request.precision != Precision::Packed) return;
-    const bool anyPacked =
-        std::any_of(checkpoint.tensors.begin(), checkpoint.tensors.end(), [](const auto& named) {
-            return named.second.shape.size() == 2 &&
-                   madeFormat(Precision::Packed, named.second.dtype);
-        });
-    if (!anyPacked) {
+    if (!makesAny(request.precision, checkpoint.tensors)) {
         plan.notes.push_back(
             "Only bf16 is packed, and no matrix of this model is stored as bf16: the weights stay "
             "as in the file.");
@@ -247,6 +242,18 @@ void addNotes(const PlacementRequest& request, const Sizes& sizes, PlacementPlan
 }
 
 }  // namespace
+
+bool PlacementPlan::usesCpu() const {
+    return std::any_of(stages.begin(), stages.end(),
+                       [](const StagePlacement& stage) { return stage.device.id == "cpu"; });
+}
+
+bool makesAny(Precision precision, const TensorCatalog& tensors) {
+    return std::any_of(tensors.begin(), tensors.end(), [precision](const auto& named) {
+        const CatalogTensor& tensor = named.second;
+        return tensor.shape.size() == 2 && madeFormat(precision, tensor.dtype);
+    });
+}
 
 std::string placeText(const StagePlacement& stage) {
     return "layers " + std::to_string(stage.firstLayer) + " to " +

@@ -39,6 +39,8 @@ std::string placeText(const StagePlacement& stage);
 struct PlacementPlan {
     std::vector<StagePlacement> stages;  // in the order of the layers, none empty
     std::vector<std::string> notes;      // why it is not simply what was asked for
+
+    [[nodiscard]] bool usesCpu() const;
 };
 
 struct PlacementRequest {
@@ -52,6 +54,9 @@ struct PlacementRequest {
     // At most so many layers on each device (same order), known from failures; empty: no limit.
     std::vector<std::int64_t> layerLimits = {};
 };
+
+// Whether a precision makes any of the matrices anew, on a device that can.
+bool makesAny(Precision precision, const TensorCatalog& tensors);
 
 // Fails with InvalidRequest for a split that is not one of this model, with OutOfMemory when the
 // layers do not fit; the message names both numbers. A device that would get no layer is left out.

@@ -64,8 +64,9 @@ std::string weightCacheKey(const Checkpoint& checkpoint, Precision precision) {
     Facts facts;
     facts.add(keyOf(precision));
     facts.add(kQuantLayoutVersion);
-    for (const QuantFormatInfo& info : quantFormats())
-        facts.add(cpu::quantizerFingerprint(info.format));
+    if (quantFormat(precision))
+        for (const QuantFormatInfo& info : quantFormats())
+            facts.add(cpu::quantizerFingerprint(info.format));
     for (const ShardInfo& shard : checkpoint.shards)
         facts.add(shard.fingerprint);
     if (const auto params = MappedFile::open(checkpoint.paramsPath); params.ok())

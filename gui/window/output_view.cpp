@@ -26,9 +26,9 @@ constexpr double kLineHeightPercent = 135;
 constexpr int kMargin = 16;
 constexpr int kColumnCharacters = 96;  // longer lines are hard to follow to the next
 constexpr int kHintCharacters = 48;
-// After laying out and painting for a time, rest a hundred times that, so that the text takes 1 % of a
-// core from an engine that has use for all of them: a long paragraph is laid out and painted whole for
-// each new word. But not so long that the text seems to have stopped.
+// After laying out and painting for a time, tokens rest a hundred times that, so that the text takes 1 % of
+// a core from an engine that has use for all of them: a long paragraph is laid out and painted whole for each
+// new word. But not so long that the text seems to have stopped, whatever has to be painted meanwhile.
 constexpr int kRestFactor = 100;
 constexpr qint64 kLongestRestMs = 300;
 
@@ -83,14 +83,17 @@ void OutputView::flush() {
         append(toQString(chunk.text), Role::Token, chunk);
     batch.endEditBlock();
     if (follow) scrollToEnd();
+    m_sinceFlush.start();
+    m_workNs = 0;
     restAfter(elapsed.nsecsElapsed());
 }
 
-// From now on, and longer by what is to rest already.
+// After work that this portion of the text has made.
 void OutputView::restAfter(qint64 workNs) {
-    const qint64 waiting = m_rest.isActive() ? m_rest.remainingTime() : 0;
-    const qint64 restMs = std::min(waiting + workNs * kRestFactor / 1'000'000, kLongestRestMs);
-    if (restMs > waiting) m_rest.start(static_cast<int>(restMs));
+    m_workNs += workNs;
+    const qint64 restMs = std::min(m_workNs * kRestFactor / 1'000'000, kLongestRestMs);
+    const qint64 leftMs = restMs - m_sinceFlush.elapsed();
+    if (leftMs > 0) m_rest.start(static_cast<int>(leftMs));
 }
 
 void OutputView::endRun(const QString& note) {

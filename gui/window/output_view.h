@@ -1,6 +1,7 @@
 // The generated text, run after run, as it streams in.
 #pragma once
 
+#include <QElapsedTimer>
 #include <QList>
 #include <QTextEdit>
 #include <QTimer>
@@ -90,6 +91,8 @@ private:
     std::vector<Run> m_runs;
     QList<TokenChunk> m_pending;  // not yet in the document
     QTimer m_rest;                // while it runs, tokens wait
+    QElapsedTimer m_sinceFlush;
+    qint64 m_workNs = 0;  // since then, for the text
     QString m_hint;
     bool m_colors = true;
     // Colours of tokens in this palette; invalid: not asked for yet.

@@ -6,6 +6,7 @@
 #include <QSignalSpy>
 #include <QTest>
 #include <QTextBlock>
+#include <QTimer>
 #include <QToolTip>
 
 #include "gui/window/application.h"
@@ -41,6 +42,21 @@ private slots:
         QVERIFY(view.isBlank());
         QVERIFY(view.toPlainText().isEmpty());
         QCOMPARE(blank.count(), 2);
+    }
+
+    void textArrivesWhilePaintingGoesOn() {
+        OutputView view;
+        view.resize(600, 400);
+        view.show();
+        QVERIFY(QTest::qWaitForWindowExposed(&view));
+        view.beginRun(std::string(20'000, 'x'));  // takes a while to paint
+        view.appendTokens({chunkOf("first ")});
+        view.appendTokens({chunkOf("last")});  // waits
+        // Whoever drags a selection has it painted over and over.
+        QTimer painting;
+        connect(&painting, &QTimer::timeout, &view, [&view] { view.viewport()->repaint(); });
+        painting.start(0);
+        QTRY_VERIFY(view.toPlainText().endsWith("first last"));
     }
 
     void clearingInTheMiddleOfARunLeavesNothing() {

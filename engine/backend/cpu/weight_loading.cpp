@@ -111,7 +111,7 @@ struct NewMatrix {
         return bytes + index * matrix.tileBytes();
     }
     [[nodiscard]] float* rowFactors() const {
-        return reinterpret_cast<float*>(bytes + matrix.tilesBytes());
+        return reinterpret_cast<float*>(bytes + matrix.rowFactorsOffset());
     }
 
     QuantizedMatrix matrix;
@@ -136,22 +136,20 @@ std::span<const std::uint16_t> bitsOfRow(const CatalogTensor& tensor, std::int64
     return bits;
 }
 
-void putExceptions(const std::vector<std::vector<PackedException>>& exceptions, NewMatrix& made) {
-    QuantizedMatrix& matrix = made.matrix;
-    auto* ends = reinterpret_cast<std::uint32_t*>(made.bytes + matrix.tilesBytes() +
-                                                  matrix.rowFactorsBytes());
+// Puts the exceptions of each row into the matrix, or marks it as one that could not be packed.
+void putExceptions(const std::vector<std::vector<PackedException>>& exceptions, bool isWhole,
+                   NewMatrix& made) {
+    auto* ends = reinterpret_cast<std::uint32_t*>(made.bytes + made.matrix.exceptionsOffset());
     auto* all = reinterpret_cast<PackedException*>(ends + exceptions.size());
-    std::size_t count = 0;
+    made.matrix.isWhole = isWhole;
+    if (!isWhole) {
+        ends[exceptions.size() - 1] = kTooManyExceptions;
+        return;
+    }
+    std::uint32_t count = 0;
     for (std::size_t row = 0; row < exceptions.size(); ++row) {
-        const auto& own = exceptions[row];
-        matrix.isWhole = static_cast<std::int64_t>(count + own.size()) <= matrix.mostExceptions();
-        if (!matrix.isWhole) {
-            ends[exceptions.size() - 1] = kTooManyExceptions;
-            return;
-        }
-        std::copy(own.begin(), own.end(), all + count);
-        count += own.size();
-        ends[row] = static_cast<std::uint32_t>(count);
+        std::copy(exceptions[row].begin(), exceptions[row].end(), all + count);
+        ends[row] = count += static_cast<std::uint32_t>(exceptions[row].size());
     }
 }
 
@@ -199,15 +197,19 @@ Result<QuantizedMatrix> packTensor(const CatalogTensor& tensor, ThreadPool& pool
     const std::int64_t rowBytes = matrix.tileBytes() / kTileRows;
     std::vector<std::vector<PackedException>> exceptions(
         static_cast<std::size_t>(matrix.tileCount() * kTileRows));
+    std::atomic<std::int64_t> count{0};  // of exceptions; with too many there is no use of going on
     QLLAMA_CHECK(forEachPortion(tensor, matrix.rows, pool, stop, [&] {
         return [&, packed = PackedRow(), bits = std::vector<std::uint16_t>(),
                 wide = std::vector<float>()](std::int64_t row) mutable {
+            if (count > matrix.mostExceptions()) return;
             packRow(bitsOfRow(tensor, row, bits, wide), made.bytes + row * rowBytes, packed);
             made.rowFactors()[row] = packed.factor;
+            count += packed.isWhole ? static_cast<std::int64_t>(packed.exceptions.size())
+                                    : matrix.mostExceptions() + 1;
             exceptions[static_cast<std::size_t>(row)] = packed.exceptions;
         };
     }));
-    putExceptions(exceptions, made);
+    putExceptions(exceptions, count <= matrix.mostExceptions(), made);
     return std::move(made.matrix);
 }
 
@@ -225,7 +227,6 @@ Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat 
     if (firstRead == FirstRead::AtOnce) {
         store->keep(tensor.name, matrix);
     } else if (auto copy = store->exchange(tensor.name, matrix)) {
-        copy->isWhole = matrix.isWhole;  // its bytes are not there yet
         return *std::move(copy);
     }
     return matrix;

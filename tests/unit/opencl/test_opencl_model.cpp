@@ -4,6 +4,8 @@
 #include <map>
 
 #include "engine/backend/reference/reference_backend.h"
+#include "engine/quant/weight_cache.h"
+#include "engine/session/model_maker.h"
 #include "tests/support/broken_model.h"
 #include "tests/unit/opencl/whole_models.h"
 
@@ -136,6 +138,7 @@ private slots:
     void valuesThatAreNoNumbersReachTheLogits_data();
     void valuesThatAreNoNumbersReachTheLogits();
     void keptWeightsAreUsed_data();
+    void packedLayersAreKeptWithTheOthersAlone();
     void keptWeightsAreUsed();
     void compilingIsToldWhereItHappens();
 };
@@ -346,6 +349,56 @@ void TestOpenClModel::keptWeightsAreUsed() {
     request.device = "cpu";
     request.split.reset();
     QVERIFY(!start().first);
+}
+
+// Packed weights are the processor's; what a device has of them is not in the file, so that a file would not be
+// that of a whole model.
+void TestOpenClModel::packedLayersAreKeptWithTheOthersAlone() {
+    const QTemporaryDir folder;
+    const std::filesystem::path path = folder.path().toStdString();
+    QVERIFY(makeModel({.shape = parseModelShape("tiny").value(),
+                       .folder = path / "model",
+                       .dtype = DType::BF16},
+                      {}, {})
+                .ok());
+    LoadRequest request = demoRequest("cpu");
+    request.location.model = path / "model";
+    request.needsTokenizer = false;
+    request.contextLength = 32;
+    request.weightCacheFolder = path / "weights";
+    struct Start {
+        LoadWork work = LoadWork::None;
+        std::string precision;
+        Run run;
+        std::size_t files = 0;
+    };
+    const auto start = [&](const std::string& devices, Precision precision) {
+        request.device = devices;
+        request.precision = precision;
+        request.split.reset();
+        if (devices.find(',') != std::string::npos) request.split = {1, 1};
+        Start result;
+        const auto model =
+            loadModel(request, [&](const LoadProgress& done) { result.work = done.work; }, {});
+        if (!model.ok()) qFatal("%s", model.error().text().c_str());
+        result.precision = model.value()->info.precision;
+        result.run = runOf(*model.value()->transformer, {1, 5, 9}, 4);
+        result.files = listWeightCache(request.weightCacheFolder).value().size();
+        return result;
+    };
+    for (const char* devices : {"opencl:0", "opencl:0,cpu", "cpu"}) {
+        const bool usesCpu = std::string_view(devices).ends_with("cpu");
+        const Start source = start(devices, Precision::Source);
+        for (int times = 0; times < 2; ++times) {
+            const Start packed = start(devices, Precision::Packed);
+            QVERIFY(packed.run.logits == source.run.logits);
+            QCOMPARE(packed.precision, std::string(usesCpu ? "packed" : "bf16"));
+            const bool isKept = std::string_view(devices) == "cpu";
+            QCOMPARE(packed.files, std::size_t{isKept ? 1U : 0U});
+            const bool isPacked = usesCpu && !(isKept && times == 1);
+            QCOMPARE(packed.work, isPacked ? LoadWork::Packing : LoadWork::None);
+        }
+    }
 }
 
 // With a second device of the same kind, which finds what was compiled for the first.

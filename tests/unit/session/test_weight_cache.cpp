@@ -178,6 +178,7 @@ void TestWeightCache::secondStartTakesTheFile() {
 }
 
 void TestWeightCache::damageIsMended_data() {
+    QTest::addColumn<int>("precision");
     QTest::addColumn<double>("share");  // of the file
     QTest::addColumn<int>("offset");    // from there
     for (const auto& [name, share, offset] : {std::tuple{"magic", 0.0, 0},
@@ -187,14 +188,18 @@ void TestWeightCache::damageIsMended_data() {
                                               {"some weight", 0.6, 0},
                                               {"index", 1.0, -30},
                                               {"last byte", 1.0, -1}}) {
-        QTest::newRow(name) << share << offset;
+        for (const Precision precision : {Precision::Q4, Precision::Packed})
+            QTest::addRow("%s, %s", std::string(keyOf(precision)).c_str(), name)
+                << static_cast<int>(precision) << share << offset;
     }
 }
 
 void TestWeightCache::damageIsMended() {
+    QFETCH(int, precision);
     QFETCH(double, share);
     QFETCH(int, offset);
-    const Loaded first = load(Precision::Q4);
+    const auto wanted = static_cast<Precision>(precision);
+    const Loaded first = load(wanted);
     const std::vector<char> sound = contentOf(onlyFile(m_cache));
     auto position = static_cast<std::size_t>(share * static_cast<double>(sound.size())) +
                     static_cast<std::size_t>(offset);
@@ -206,12 +211,12 @@ void TestWeightCache::damageIsMended() {
                                 sound.begin() + static_cast<std::ptrdiff_t>(position));
     for (const std::vector<char>& content : {changed, cut}) {
         overwrite(onlyFile(m_cache), content);
-        const Loaded second = load(Precision::Q4);
+        const Loaded second = load(wanted);
         QCOMPARE(second.notes.size(), std::size_t{1});
         QVERIFY2(second.notes[0].find("damaged") != std::string::npos, second.notes[0].c_str());
         QVERIFY(second.logits == first.logits);
         QVERIFY(contentOf(onlyFile(m_cache)) == sound);
-        QVERIFY(load(Precision::Q4).notes.empty());
+        QVERIFY(load(wanted).notes.empty());
     }
 }
 
@@ -243,38 +248,47 @@ void TestWeightCache::exceptionsOutsideOfTheMatrixAreMended_data() {
     QTest::newRow("fewer than before") << 0U << 0;
 }
 
-// With matching checksums. Only the row that has them is of interest: the second one.
+// With matching checksums, in a file that has all the others as they should be.
 void TestWeightCache::exceptionsOutsideOfTheMatrixAreMended() {
     QFETCH(quint32, end);
     QFETCH(int, column);
     const Loaded expected = load(Precision::Packed);
+    const Checkpoint checkpoint = open(modelFolder());
+    const WeightCache::Options options{.folder = m_cache,
+                                       .key = weightCacheKey(checkpoint, Precision::Packed),
+                                       .modelName = "changed",
+                                       .precision = "packed"};
+    auto sound = WeightCache::open(options, {});
+    QVERIFY(sound.ok() && sound.value()->wasFound());
     fs::remove(onlyFile(m_cache));
-    auto cache = WeightCache::open({.folder = m_cache,
-                                    .key = weightCacheKey(open(modelFolder()), Precision::Packed),
-                                    .modelName = "changed",
-                                    .precision = "packed"},
-                                   {});
-    QVERIFY(cache.ok());
-    QuantizedMatrix matrix;
-    matrix.format = QuantFormat::Packed;
-    matrix.rows = 101;
-    matrix.columns = 64;
-    const auto bytes =
-        std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(matrix.sizeBytes()));
-    matrix.placeAt(bytes->data(), bytes);
-    const std::size_t rows = 112;  // whole tiles
-    std::vector<std::uint32_t> ends(rows, 1);
-    ends[1] = end;
-    if (end > 1) ends.assign(rows, end);
-    const PackedException exception{static_cast<std::uint16_t>(column), 0};
-    std::byte* at = bytes->data() + matrix.tilesBytes() + matrix.rowFactorsBytes();
-    std::memcpy(at, ends.data(), rows * sizeof ends[0]);
-    std::memcpy(at + rows * sizeof ends[0], &exception, sizeof exception);
-    cache.value()->keep("output.weight", matrix);
-    QVERIFY(cache.value()->finish());
-    cache.value().reset();
+    auto changed = WeightCache::open(options, {});
+    QVERIFY(changed.ok() && !changed.value()->wasFound());
+    for (const auto& [name, tensor] : checkpoint.tensors) {
+        if (tensor.shape.size() != 2) continue;
+        auto matrix =
+            sound.value()->find(name, QuantFormat::Packed, tensor.shape[0], tensor.shape[1]);
+        QVERIFY(matrix.has_value());
+        if (name == "output.weight") {
+            const auto bytes = std::make_shared<std::vector<std::byte>>(
+                matrix->tiles, matrix->tiles + matrix->sizeBytes());
+            matrix->placeAt(bytes->data(), bytes);
+            const std::size_t rows = 112;  // whole tiles
+            std::vector<std::uint32_t> ends(rows, std::max(end, 1U));
+            ends[1] = end;
+            const PackedException exception{static_cast<std::uint16_t>(column), 0};
+            std::byte* at = bytes->data() + matrix->exceptionsOffset();
+            std::memcpy(at, ends.data(), rows * sizeof ends[0]);
+            std::memcpy(at + rows * sizeof ends[0], &exception, sizeof exception);
+        }
+        changed.value()->keep(name, *matrix);
+    }
+    QVERIFY(changed.value()->finish());
+    changed.value().reset();
+    sound.value().reset();
     QVERIFY(load(Precision::Packed).logits == expected.logits);  // and does away with the file
     QVERIFY(onlyFile(m_cache).empty());
+    QVERIFY(load(Precision::Packed).logits == expected.logits);
+    QVERIFY(!onlyFile(m_cache).empty());
 }
 
 void TestWeightCache::packedWeightsAreThoseOfTheFile() {

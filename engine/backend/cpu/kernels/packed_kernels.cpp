@@ -38,6 +38,10 @@ constexpr std::size_t kNear = 768;
 constexpr std::uint16_t kFieldBits = 0x87FF;
 constexpr std::uint16_t kExponentBits = 112 << 7;
 
+// A vector is read whole, of which a row's last fields are a part: behind those of the last row are the factors.
+constexpr std::int64_t kReadBehind = 8;
+static_assert(kReadBehind <= kTileRows * std::int64_t{sizeof(float)});
+
 // Neighbouring weights, divided by their factor.
 struct TwoVectors {
     F32Vector first;
@@ -269,8 +273,10 @@ HWY_INLINE void DotRows(RowReader* rows, const Tokens& tokens, std::size_t colum
     if (columns % kBlock != 0)
         AddOddBlocks<kTokens>(rows, whole, columns % kBlock, tokens, sums, kAll);
     FoldLanes<LaneSum, kRows * kTokens>(F32Tag(), sums, out);
-    for (int i = 0; i < kRows * kTokens; ++i)
-        out[i] *= rows[i / kTokens].factor;
+    for (int i = 0; i < kRows * kTokens; ++i) {
+        const float factor = rows[i / kTokens].factor;
+        out[i] = factor == 0 ? 0 : out[i] * factor;
+    }
 }
 
 struct Target {
