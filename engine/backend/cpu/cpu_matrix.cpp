@@ -6,7 +6,7 @@ namespace qllama::cpu {
 
 namespace {
 
-constexpr std::int64_t kStreams = 8;
+constexpr std::int64_t kStreamedRows = 8;
 
 // Rows that are unpacked at a time, to be multiplied by n tokens.
 std::int64_t rowsTogether(std::int64_t n) {
@@ -21,7 +21,7 @@ std::int64_t panelFloats(std::int64_t n, std::int64_t columns) {
 }  // namespace
 
 std::int64_t RowMatrix::rowGranularity(std::int64_t n) const {
-    return n >= kLeastPackedTokens ? panelRows() : kStreams;
+    return n >= kLeastPackedTokens ? panelRows() : kStreamedRows;
 }
 
 std::int64_t RowMatrix::roomFloats(std::int64_t n) const {
@@ -45,7 +45,7 @@ void RowMatrix::readRow(std::int64_t row, float* out) const {
 }
 
 std::int64_t PackedMatrix::rowGranularity(std::int64_t n) const {
-    return n <= mostTokensPacked() ? kStreams : rowsTogether(n);
+    return n <= mostTokensPacked() ? kStreamedRows : rowsTogether(n);
 }
 
 std::int64_t PackedMatrix::roomFloats(std::int64_t n) const {

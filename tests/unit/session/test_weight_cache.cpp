@@ -1,6 +1,5 @@
-// Quantised and packed weights kept on disk: the second start takes them as they are, every kind of damage is
+// Weights that were made, kept on disk: the second start takes them as they are, every kind of damage is
 // noticed and mended, and a disk that cannot be written to keeps no model from loading.
-#include <QTemporaryDir>
 #include <QTest>
 #include <algorithm>
 #include <cstring>
@@ -16,22 +15,13 @@
 #include "engine/session/model_maker.h"
 #include "engine/session/weight_cache_key.h"
 #include "tests/support/small_disk.h"
+#include "tests/unit/session/kept_model.h"
 
 using namespace qllama;
+using namespace qllama::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-Checkpoint open(const fs::path& folder) {
-    auto checkpoint = openCheckpoint({.model = folder, .tokenizer = {}, .params = {}}, {});
-    if (!checkpoint) qFatal("%s", checkpoint.error().text().c_str());
-    return std::move(checkpoint).value();
-}
-
-fs::path onlyFile(const fs::path& folder) {
-    const auto entries = listWeightCache(folder);
-    return entries.ok() && entries.value().size() == 1 ? entries.value().front().path : fs::path();
-}
 
 std::vector<char> contentOf(const fs::path& path) {
     std::ifstream file(path, std::ios::binary);
@@ -44,28 +34,19 @@ void overwrite(const fs::path& path, const std::vector<char>& content) {
         .write(content.data(), static_cast<std::streamsize>(content.size()));
 }
 
-struct Loaded {
-    std::vector<float> logits;
-    std::vector<std::string> notes;
-};
-
 }  // namespace
 
-class TestWeightCache : public QObject {
+class TestWeightCache : public QObject, private KeptModel {
     Q_OBJECT
 
 private slots:
-    void initTestCase();
-    void init();
+    void initTestCase() { QVERIFY(make()); }
+    void init() { beginCache(); }
     void secondStartTakesTheFile_data();
     void secondStartTakesTheFile();
     void damageIsMended_data();
     void damageIsMended();
     void aFileThatLacksATensorIsReplaced();
-    void exceptionsOutsideOfTheMatrixAreMended_data();
-    void exceptionsOutsideOfTheMatrixAreMended();
-    void packedWeightsAreThoseOfTheFile();
-    void matricesThatCannotBePackedAreNamed();
     void unwritableIsANote();
     void aDiskThatFailsIsANote();
     void stopLeavesNoFile();
@@ -73,48 +54,7 @@ private slots:
     void filesOfEarlierVersionsAreRemoved();
     void keysFollowTheContent();
     void listsAndClears();
-
-private:
-    Loaded load(Precision precision, const LoadProgressSink& progress = {});
-    [[nodiscard]] fs::path modelFolder() const { return path("model"); }
-    [[nodiscard]] fs::path path(const char* name) const {
-        return fs::path(m_folder.path().toStdString()) / name;
-    }
-
-    QTemporaryDir m_folder;
-    fs::path m_cache;
 };
-
-void TestWeightCache::initTestCase() {
-    QVERIFY(m_folder.isValid());
-    const auto shape = parseModelShape("dim=64,layers=2,heads=4,kv-heads=2,ffn=160,vocab=101");
-    QVERIFY(shape.ok());
-    QVERIFY(
-        makeModel({.shape = shape.value(), .folder = modelFolder(), .dtype = DType::BF16}, {}, {})
-            .ok());
-}
-
-void TestWeightCache::init() {
-    static int count = 0;
-    m_cache = path(("cache" + std::to_string(++count)).c_str()) / "weights";
-}
-
-Loaded TestWeightCache::load(Precision precision, const LoadProgressSink& progress) {
-    LoadRequest request;
-    request.location.model = modelFolder();
-    request.precision = precision;
-    request.needsTokenizer = false;
-    request.contextLength = 16;
-    request.threadCount = 2;
-    request.weightCacheFolder = m_cache;
-    auto model = loadModel(request, progress, {});
-    if (!model) qFatal("%s", model.error().text().c_str());
-    Transformer& transformer = *model.value()->transformer;
-    const TokenId tokens[] = {1, 50, 100, 7};
-    if (!transformer.forward(tokens, {}, {}).ok()) qFatal("forward failed");
-    const auto logits = transformer.logits();
-    return {{logits.begin(), logits.end()}, model.value()->info.notes};
-}
 
 void TestWeightCache::secondStartTakesTheFile_data() {
     QTest::addColumn<int>("precision");
@@ -238,97 +178,6 @@ void TestWeightCache::aFileThatLacksATensorIsReplaced() {
     QVERIFY(onlyFile(m_cache).empty());
     QVERIFY(load(Precision::Q8).logits == first.logits);
     QVERIFY(fs::file_size(onlyFile(m_cache)) > 10'000);
-}
-
-void TestWeightCache::exceptionsOutsideOfTheMatrixAreMended_data() {
-    QTest::addColumn<quint32>("end");
-    QTest::addColumn<int>("column");
-    QTest::newRow("column") << 1U << 64;
-    QTest::newRow("more than there is room for") << 1000U << 0;
-    QTest::newRow("fewer than before") << 0U << 0;
-}
-
-// With matching checksums, in a file that has all the others as they should be.
-void TestWeightCache::exceptionsOutsideOfTheMatrixAreMended() {
-    QFETCH(quint32, end);
-    QFETCH(int, column);
-    const Loaded expected = load(Precision::Packed);
-    const Checkpoint checkpoint = open(modelFolder());
-    const WeightCache::Options options{.folder = m_cache,
-                                       .key = weightCacheKey(checkpoint, Precision::Packed),
-                                       .modelName = "changed",
-                                       .precision = "packed"};
-    auto sound = WeightCache::open(options, {});
-    QVERIFY(sound.ok() && sound.value()->wasFound());
-    fs::remove(onlyFile(m_cache));
-    auto changed = WeightCache::open(options, {});
-    QVERIFY(changed.ok() && !changed.value()->wasFound());
-    for (const auto& [name, tensor] : checkpoint.tensors) {
-        if (tensor.shape.size() != 2) continue;
-        auto matrix =
-            sound.value()->find(name, QuantFormat::Packed, tensor.shape[0], tensor.shape[1]);
-        QVERIFY(matrix.has_value());
-        if (name == "output.weight") {
-            const auto bytes = std::make_shared<std::vector<std::byte>>(
-                matrix->tiles, matrix->tiles + matrix->sizeBytes());
-            matrix->placeAt(bytes->data(), bytes);
-            const std::size_t rows = 112;  // whole tiles
-            std::vector<std::uint32_t> ends(rows, std::max(end, 1U));
-            ends[1] = end;
-            const PackedException exception{static_cast<std::uint16_t>(column), 0};
-            std::byte* at = bytes->data() + matrix->exceptionsOffset();
-            std::memcpy(at, ends.data(), rows * sizeof ends[0]);
-            std::memcpy(at + rows * sizeof ends[0], &exception, sizeof exception);
-        }
-        changed.value()->keep(name, *matrix);
-    }
-    QVERIFY(changed.value()->finish());
-    changed.value().reset();
-    sound.value().reset();
-    QVERIFY(load(Precision::Packed).logits == expected.logits);  // and does away with the file
-    QVERIFY(onlyFile(m_cache).empty());
-    QVERIFY(load(Precision::Packed).logits == expected.logits);
-    QVERIFY(!onlyFile(m_cache).empty());
-}
-
-void TestWeightCache::packedWeightsAreThoseOfTheFile() {
-    const Loaded source = load(Precision::Source);
-    QVERIFY(load(Precision::Packed).logits == source.logits);
-    QVERIFY(load(Precision::Packed).logits == source.logits);  // from the file
-}
-
-// Every second weight of the output is zero.
-void TestWeightCache::matricesThatCannotBePackedAreNamed() {
-    const fs::path sparse = path("sparse");
-    fs::copy(modelFolder(), sparse);
-    const Checkpoint checkpoint = open(sparse);
-    const StoredTensor& part = checkpoint.tensors.at("output.weight").parts.front();
-    std::fstream file(part.storage.mapping->path(),
-                      std::ios::binary | std::ios::in | std::ios::out);
-    for (std::ptrdiff_t element = 0; element < 101 * 64; element += 2) {
-        file.seekp(part.data() - part.storage.mapping->bytes().data() + 2 * element);
-        file.write("\0", 2);
-    }
-    file.close();
-    LoadRequest request;
-    request.location.model = sparse;
-    request.precision = Precision::Packed;
-    request.needsTokenizer = false;
-    request.contextLength = 16;
-    request.weightCacheFolder = m_cache;
-    for (const char* start : {"first", "second"}) {
-        const auto model = loadModel(request, {}, {});
-        QVERIFY2(model.ok(), start);
-        const ModelInfo& info = model.value()->info;
-        QCOMPARE(info.notes.size(), std::size_t{1});
-        QVERIFY2(info.notes[0].find("cannot be packed") != std::string::npos, start);
-        std::int64_t expected = 101 * 64 * 2;
-        for (const auto& [name, tensor] : checkpoint.tensors)
-            if (tensor.shape.size() == 2 && name != "output.weight")
-                expected +=
-                    matrixBytes(Precision::Packed, DType::BF16, tensor.shape[0], tensor.shape[1]);
-        QCOMPARE(info.weightBytes, expected);
-    }
 }
 
 void TestWeightCache::unwritableIsANote() {

@@ -23,15 +23,13 @@ constexpr std::size_t kBlockBytes = kPackedBlockBytes;
 
 // Rows are read side by side as row_kernels.cpp does for one token, and for the same reasons; with so many
 // tokens their sums fill the registers.
-constexpr int kStreams = 4;
+constexpr int kRowsTogether = 4;
 constexpr int kMostTokens = kHasAvx512 ? 6 : 3;
 
 // So many blocks are whole cache lines; each is fetched once.
 constexpr std::size_t kTurnBlocks = 4;
 constexpr int kTurnLines = kTurnBlocks * kPackedBlockBytes / kLineBytes;
 static_assert(kTurnLines * kLineBytes == kTurnBlocks * kPackedBlockBytes);
-constexpr std::size_t kFar = 3072;
-constexpr std::size_t kNear = 768;
 
 // A field whose sign is the highest bit becomes a bf16, or with zeros behind it a float: its sign, its exponent,
 // of which the upper four bits are those of 2^-15 to 2^0, its mantissa.
@@ -200,8 +198,8 @@ HWY_INLINE void AddBlocks(const RowReader* rows, std::size_t block, const Tokens
 template <int kTokens, int kInTurn>
 HWY_INLINE void AddBlockOfTurn(const std::byte* fields, const Tokens& tokens, F32Vector* sums) {
     if constexpr (kInTurn < kTurnLines) {
-        FetchLinesToL2<kLineBytes>(fields + kFar + kInTurn * kLineBytes);
-        FetchLines<kLineBytes>(fields + kNear + kInTurn * kLineBytes);
+        FetchLinesToL2<kLineBytes>(fields + kFarBytes + kInTurn * kLineBytes);
+        FetchLines<kLineBytes>(fields + kNearBytes + kInTurn * kLineBytes);
     }
     asm volatile("");  // else the compiler moves all that is fetched to the beginning of the turn
     AddBlock<kTokens>(fields + kInTurn * kPackedBlockBytes, tokens.from(kInTurn * kBlock), sums,
@@ -304,12 +302,12 @@ HWY_INLINE void MultiplyGroup(const QuantizedMatrix& w, std::int64_t first, std:
 void MultiplyPacked(const QuantizedMatrix& w, std::int64_t begin, std::int64_t end, const float* x,
                     std::int64_t n, float* out, std::int64_t outStride, bool accumulate) {
     const Target target{out, outStride, accumulate};
-    const std::int64_t length = (end - begin) / kStreams;
+    const std::int64_t length = (end - begin) / kRowsTogether;
     ForCount<kMostTokens>(n, [&](auto count) HWY_ATTR {
         constexpr int kTokens = decltype(count)::value;
         for (std::int64_t row = begin; row < begin + length; ++row)
-            MultiplyGroup<kTokens>(w, row, length, x, target, Indexes<kStreams>());
-        for (std::int64_t row = begin + length * kStreams; row < end; ++row)
+            MultiplyGroup<kTokens>(w, row, length, x, target, Indexes<kRowsTogether>());
+        for (std::int64_t row = begin + length * kRowsTogether; row < end; ++row)
             MultiplyGroup<kTokens>(w, row, 0, x, target, Indexes<1>());
     });
 }
@@ -325,7 +323,7 @@ void UnpackRows(const QuantizedMatrix& w, std::int64_t begin, std::int64_t end, 
         const RowReader row(w, index);
         const F32Vector factor = hn::Set(d, row.factor);
         for (std::size_t k = 0; k < columns; k += kTwo) {
-            FetchLinesToL2<kLineBytes>(row.fields + k * kPackedBits / 8 + kFar);
+            FetchLinesToL2<kLineBytes>(row.fields + k * kPackedBits / 8 + kFarBytes);
             const TwoVectors weights = Unpack(row.fields, k);
             const F32Vector first = hn::Mul(weights.first, factor);
             const F32Vector second = hn::Mul(weights.second, factor);

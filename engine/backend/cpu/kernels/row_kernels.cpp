@@ -36,16 +36,12 @@ constexpr int kMatvecStreams = 4;
 constexpr int kTurn =
     static_cast<int>(kLineBytes / (sizeof(hwy::float16_t) * hn::MaxLanes(F32Tag())));
 
-// Two cores outrun what the processor fetches ahead by itself, and the first cache has room for too few
-// lines on their way to keep memory busy (two cores of a Xeon of 2023: 27 GB/s; with what the second one
-// holds 29.5, all there is). (Beyond the weights it never faults.)
+// Beyond the weights fetching never faults.
 template <typename T>
 HWY_INLINE void FetchAhead(const T* turn) {
-    constexpr std::int64_t kFar = 3072;
-    constexpr std::int64_t kNear = 768;
     constexpr std::int64_t kTurnBytes = kLineBytes / sizeof(hwy::float16_t) * sizeof(T);
-    FetchLinesToL2<kTurnBytes>(reinterpret_cast<const std::byte*>(turn) + kFar);
-    FetchLines<kTurnBytes>(reinterpret_cast<const std::byte*>(turn) + kNear);
+    FetchLinesToL2<kTurnBytes>(reinterpret_cast<const std::byte*>(turn) + kFarBytes);
+    FetchLines<kTurnBytes>(reinterpret_cast<const std::byte*>(turn) + kNearBytes);
 }
 
 template <int kRows, typename T>
