@@ -363,7 +363,7 @@ private slots:
         elapsed.start();
         const int before = view.redrawCount();
         run();
-        QVERIFY(view.redrawCount() > before);
+        QTRY_VERIFY(view.redrawCount() > before);  // a short run lies within one pause
         QVERIFY(view.redrawCount() - before <= 2 + elapsed.elapsed() / 100);
         view.hide();
         const int hidden = view.redrawCount();
