@@ -4,7 +4,7 @@
 //   tokens [n]; those outside the piece are left to the launch for theirs
 //   x      [n, columns]
 //
-// Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
+// Tiles of 16 rows and blocks of 32 columns, as engine/quant/block_format.h lays them out; with 4
 // bits the factors of all rows, an f32 each, follow the tiles. BITS: 8 or 4.
 // Work: one item an element, global size (columns, n); no local memory, any work-group size.
 

@@ -4,7 +4,7 @@
 //   x [n, columns], rounded by round_activations.cl
 //   y [n, stride], written at columns first .. first + rows - 1
 //
-// Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
+// Tiles of 16 rows and blocks of 32 columns, as engine/quant/block_format.h lays them out; with 4
 // bits the factors of all rows, an f32 each, follow the tiles. BITS: 8 or 4.
 // The products of a block are summed exactly, then scaled and added up in f32 block by block, in order: the
 // CPU engine's arithmetic, but that it takes two blocks at a time; and the same, bit for bit, for any TOKENS

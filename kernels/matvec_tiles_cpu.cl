@@ -4,7 +4,7 @@
 //   x          [columns], rounded by round_activations.cl
 //   y0, y1, y2 written from element firstN on, rowsN of them; added to where bit N of accumulate is 1
 //
-// Tiles of 16 rows and blocks of 32 columns, as engine/quant/quant_format.h lays them out; with 4
+// Tiles of 16 rows and blocks of 32 columns, as engine/quant/block_format.h lays them out; with 4
 // bits the factors of all rows, an f32 each, follow the tiles. BITS: 8 or 4.
 // The products of a block are summed exactly, then scaled and added up in f32 block by block, in order: the
 // CPU engine's arithmetic, but that it takes two blocks at a time.

@@ -21,7 +21,7 @@
 #include "engine/backend/speed_probe.h"
 #include "engine/checkpoint/tensor_catalog.h"
 #include "engine/common/result.h"
-#include "engine/quant/quantized_store.h"
+#include "engine/quant/block_store.h"
 
 namespace qllama {
 
@@ -86,7 +86,7 @@ public:
     [[nodiscard]] virtual const DeviceInfo& device() const = 0;
 
     // Called once the matrices of a range of layers are loaded, but before quantised ones that were
-    // exchanged (QuantizedStore) have their bytes: settles which variants of its kernels suit such
+    // exchanged (BlockStore) have their bytes: settles which variants of its kernels suit such
     // matrices on this device, by measuring where that is not known from an earlier run. Takes a
     // second at most, and compiling. Results do not depend on the outcome. Fails with Cancelled alone.
     virtual Result<void> tune(std::span<const Matrix* const>, std::stop_token) { return {}; }
@@ -144,7 +144,7 @@ struct BackendOptions {
     int threadCount = 0;   // CPU: 0 = physical cores
     bool profile = false;  // OpenCL: time each kernel; costs a little
     // Quantised weights from an earlier run, if any; used by loadMatrix() alone.
-    std::shared_ptr<QuantizedStore> quantized = {};
+    std::shared_ptr<BlockStore> quantized = {};
     // OpenCL: told the device's id when its kernels are about to be compiled, and "" afterwards; not
     // for those that an earlier run has left. Kept as long as the backend.
     std::function<void(const std::string& deviceId)> compiling = {};

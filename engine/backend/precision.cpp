@@ -1,6 +1,6 @@
 #include "engine/backend/precision.h"
 
-#include "engine/quant/quantized_matrix.h"
+#include "engine/quant/block_matrix.h"
 
 namespace qllama {
 namespace {
@@ -62,13 +62,13 @@ std::optional<DType> rowDType(Precision precision, DType source) {
     return std::nullopt;
 }
 
-std::optional<QuantFormat> madeFormat(Precision precision, DType source) {
+std::optional<BlockFormat> madeFormat(Precision precision, DType source) {
     if (rowDType(precision, source)) return std::nullopt;
-    return precision == Precision::Packed ? QuantFormat::Packed : quantFormat(precision);
+    return precision == Precision::Packed ? BlockFormat::Packed : quantFormat(precision);
 }
 
-std::optional<QuantFormat> quantFormat(Precision precision) {
-    for (const QuantFormatInfo& info : quantFormats())
+std::optional<BlockFormat> quantFormat(Precision precision) {
+    for (const BlockFormatInfo& info : quantizedFormats())
         if (info.key == keyOf(precision)) return info.format;
     return std::nullopt;
 }
@@ -82,7 +82,7 @@ std::int64_t matrixBytes(Precision precision, DType source, std::int64_t rows,
     if (const auto dtype = rowDType(precision, source)) return rows * columns * sizeOf(*dtype);
     if (precision == Precision::Packed && columns > kMostPackedColumns)
         return rows * columns * sizeOf(source);
-    QuantizedMatrix matrix;
+    BlockMatrix matrix;
     matrix.format = *madeFormat(precision, source);
     matrix.rows = rows;
     matrix.columns = columns;

@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-#include "engine/quant/quant_format.h"
+#include "engine/quant/block_format.h"
 #include "engine/tensor/dtype.h"
 
 namespace qllama {
@@ -36,9 +36,9 @@ std::optional<Precision> precisionFromKey(std::string_view key);
 // The element type of a matrix that keeps plain rows, or the format of one that is made anew:
 // exactly one of the two, for a tensor stored as `source` in the file.
 std::optional<DType> rowDType(Precision precision, DType source);
-std::optional<QuantFormat> madeFormat(Precision precision, DType source);
+std::optional<BlockFormat> madeFormat(Precision precision, DType source);
 // The format of a precision that rounds to blocks, and its activations to 8 bits.
-std::optional<QuantFormat> quantFormat(Precision precision);
+std::optional<BlockFormat> quantFormat(Precision precision);
 
 // The same where packing is not known: on all devices but the CPU.
 Precision withoutPacking(Precision precision);

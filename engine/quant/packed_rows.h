@@ -15,7 +15,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/quant/quant_format.h"
+#include "engine/quant/block_format.h"
 
 namespace qllama {
 
@@ -28,10 +28,7 @@ struct PackedException {
     std::uint16_t bits = 0;  // of the bf16
 };
 
-// In place of the end of a matrix' last row: it could not be packed.
-constexpr std::uint32_t kTooManyExceptions = 0xFFFFFFFF;
-
-// Rows that are trained need far fewer: one that is not has no use of being packed.
+// Rows that are trained need far fewer: a matrix with more has no use of being packed.
 constexpr std::int64_t exceptionsARow(std::int64_t columns) {
     return (columns + 511) / 512;
 }

@@ -114,15 +114,16 @@ Result<bool> WeightCache::isUndamaged(const CacheIndex& index, const MappedFile&
     return true;
 }
 
-std::optional<QuantizedMatrix> WeightCache::find(std::string_view name, QuantFormat format,
-                                                 std::int64_t rows, std::int64_t columns) {
+std::optional<BlockMatrix> WeightCache::find(std::string_view name, BlockFormat format,
+                                             std::int64_t rows, std::int64_t columns) {
     if (!m_file) return std::nullopt;
     const auto found = m_byName.find(name);
     if (found != m_byName.end()) {
         const CachedMatrix& cached = *found->second;
         if (cached.format == format && cached.rows == rows && cached.columns == columns) {
-            QuantizedMatrix matrix = cached.in(m_file);
-            if (!infoOf(format).hasExceptions || matrix.checkExceptions()) return matrix;
+            const BlockMatrix matrix = cached.in(m_file);
+            if (!matrix.isMade() || !infoOf(format).hasExceptions || matrix.hasSoundExceptions())
+                return matrix;
         }
     }
     m_isStale = true;
@@ -149,12 +150,11 @@ void WeightCache::beginFile() {
         addWriteNote(writer.error().message);
 }
 
-void WeightCache::keep(std::string_view name, const QuantizedMatrix& matrix) {
+void WeightCache::keep(std::string_view name, const BlockMatrix& matrix) {
     if (m_writer) m_writer->keep(name, matrix);
 }
 
-std::optional<QuantizedMatrix> WeightCache::exchange(std::string_view name,
-                                                     const QuantizedMatrix& matrix) {
+std::optional<BlockMatrix> WeightCache::exchange(std::string_view name, const BlockMatrix& matrix) {
     return m_writer ? m_writer->exchange(name, matrix) : std::nullopt;
 }
 

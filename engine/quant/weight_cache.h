@@ -14,7 +14,7 @@
 
 #include "engine/common/mapped_file.h"
 #include "engine/common/result.h"
-#include "engine/quant/quantized_store.h"
+#include "engine/quant/block_store.h"
 #include "engine/quant/weight_cache_file.h"
 #include "engine/quant/weight_cache_writer.h"
 
@@ -22,7 +22,7 @@ namespace qllama {
 
 // The file of one model in one precision: either found and given out, or written while the model
 // is quantised. No failure of the disk keeps a model from loading: it becomes a note.
-class WeightCache final : public QuantizedStore {
+class WeightCache final : public BlockStore {
 public:
     struct Options {
         std::filesystem::path folder;
@@ -39,13 +39,12 @@ public:
     // it is damaged, begins a new one. Fails only with Cancelled.
     static Result<std::shared_ptr<WeightCache>> open(const Options& options, std::stop_token stop);
 
-    std::optional<QuantizedMatrix> find(std::string_view name, QuantFormat format,
-                                        std::int64_t rows, std::int64_t columns) override;
+    std::optional<BlockMatrix> find(std::string_view name, BlockFormat format, std::int64_t rows,
+                                    std::int64_t columns) override;
     // The first matrix of a name counts: a model may be loaded in several attempts. It is written by
     // another thread, while the caller makes the next one; the matrix must own its memory.
-    void keep(std::string_view name, const QuantizedMatrix& matrix) override;
-    std::optional<QuantizedMatrix> exchange(std::string_view name,
-                                            const QuantizedMatrix& matrix) override;
+    void keep(std::string_view name, const BlockMatrix& matrix) override;
+    std::optional<BlockMatrix> exchange(std::string_view name, const BlockMatrix& matrix) override;
 
     // To be called when the whole model is loaded: puts a new file in its place. False when a matrix
     // that exchange() returned has not got its bytes: the model must be loaded again without this store.

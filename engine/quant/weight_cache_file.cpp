@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::string_view kMagic = "QLLaMAqw";
 // Of this file, and of what the bytes of a matrix mean.
-constexpr std::uint64_t kVersion = std::uint64_t{1} << 32 | kQuantLayoutVersion;
+constexpr std::uint64_t kVersion = std::uint64_t{1} << 32 | kBlockLayoutVersion;
 constexpr std::size_t kKeyBytes = 32;
 constexpr std::size_t kHeaderBytes = kMagic.size() + kKeyBytes + 5 * sizeof(std::uint64_t);
 constexpr std::uint64_t kMaxIndexBytes = 64U << 20;  // a thousand matrices need about 100 KB
@@ -82,8 +82,9 @@ bool isSound(const CachedMatrix& matrix, std::uint64_t payloadEnd) {
         return extent >= 1 && extent <= static_cast<std::int64_t>(kMaxExtent);
     };
     if (!extentFits(matrix.rows) || !extentFits(matrix.columns)) return false;
+    if (matrix.offset == 0) return matrix.format == BlockFormat::Packed;
     if (matrix.offset % kCachePage != 0 || matrix.offset > payloadEnd) return false;
-    return static_cast<std::uint64_t>(matrix.form().sizeBytes()) <= payloadEnd - matrix.offset;
+    return matrix.sizeBytes() <= payloadEnd - matrix.offset;
 }
 
 std::optional<CacheIndex> decodeIndex(std::span<const std::byte> bytes, std::uint64_t payloadEnd) {
@@ -134,17 +135,21 @@ Result<Header> decodeHeader(std::span<const std::byte> file) {
 
 }  // namespace
 
-QuantizedMatrix CachedMatrix::form() const {
-    QuantizedMatrix matrix;
+std::uint64_t CachedMatrix::sizeBytes() const {
+    return offset == 0 ? 0 : static_cast<std::uint64_t>(form().sizeBytes());
+}
+
+BlockMatrix CachedMatrix::form() const {
+    BlockMatrix matrix;
     matrix.format = format;
     matrix.rows = rows;
     matrix.columns = columns;
     return matrix;
 }
 
-QuantizedMatrix CachedMatrix::in(const std::shared_ptr<const MappedFile>& file) const {
-    QuantizedMatrix matrix = form();
-    matrix.placeAt(file->bytes().data() + offset, file);
+BlockMatrix CachedMatrix::in(const std::shared_ptr<const MappedFile>& file) const {
+    BlockMatrix matrix = form();
+    if (offset != 0) matrix.placeAt(file->bytes().data() + offset, file);
     return matrix;
 }
 
@@ -197,8 +202,9 @@ bool isOutdated(std::span<const std::byte> file) {
     return header.ok() && header.value().version < kVersion;
 }
 
-std::vector<std::span<const std::byte>> checksumChunks(const QuantizedMatrix& matrix) {
+std::vector<std::span<const std::byte>> checksumChunks(const BlockMatrix& matrix) {
     std::vector<std::span<const std::byte>> chunks;
+    if (!matrix.isMade()) return chunks;
     const auto add = [&chunks](std::span<const std::byte> bytes) {
         for (; !bytes.empty(); bytes = bytes.subspan(chunks.back().size()))
             chunks.push_back(bytes.first(std::min(bytes.size(), kChunkBytes)));

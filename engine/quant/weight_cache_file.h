@@ -1,7 +1,8 @@
 // The file of quantised or packed weights:
 //
 //   header    one page: magic, version, key, where the index lies, checksums
-//   payload   for each matrix, from a page boundary on: its tiles, row factors, exceptions
+//   payload   for each matrix, from a page boundary on: its tiles, row factors, exceptions; nothing for one
+//             that cannot be packed
 //   index     model, precision, and for each matrix: name, format, shape, offset, checksum
 //
 // Numbers are little-endian, as everything else that the program maps.
@@ -16,7 +17,7 @@
 
 #include "engine/common/mapped_file.h"
 #include "engine/common/result.h"
-#include "engine/quant/quantized_matrix.h"
+#include "engine/quant/block_matrix.h"
 
 namespace qllama {
 
@@ -24,15 +25,16 @@ constexpr std::uint64_t kCachePage = 4096;
 
 struct CachedMatrix {
     std::string name;
-    QuantFormat format = QuantFormat::Q8;
+    BlockFormat format = BlockFormat::Q8;
     std::int64_t rows = 0;
     std::int64_t columns = 0;
-    std::uint64_t offset = 0;    // of the tiles in the file
+    std::uint64_t offset = 0;    // of the tiles in the file; 0: it could not be packed
     std::uint64_t checksum = 0;  // of the payload, see checksumChunks()
 
-    [[nodiscard]] QuantizedMatrix form() const;  // without bytes
+    [[nodiscard]] std::uint64_t sizeBytes() const;  // in the file
+    [[nodiscard]] BlockMatrix form() const;         // without bytes
     // In the mapped file, which it keeps mapped.
-    [[nodiscard]] QuantizedMatrix in(const std::shared_ptr<const MappedFile>& file) const;
+    [[nodiscard]] BlockMatrix in(const std::shared_ptr<const MappedFile>& file) const;
 };
 
 struct CacheIndex {
@@ -56,7 +58,7 @@ Result<CacheIndex> decodeCacheFile(std::span<const std::byte> file);
 
 // A matrix is checked in chunks, so that threads can share a large one; its checksum is
 // joinChecksums() of contentChecksum() of each.
-std::vector<std::span<const std::byte>> checksumChunks(const QuantizedMatrix& matrix);
+std::vector<std::span<const std::byte>> checksumChunks(const BlockMatrix& matrix);
 std::uint64_t joinChecksums(std::span<const std::uint64_t> chunks);
 
 }  // namespace qllama

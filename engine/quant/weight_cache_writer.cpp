@@ -31,10 +31,6 @@ std::uint64_t paddingAt(std::uint64_t offset) {
     return (kCachePage - offset % kCachePage) % kCachePage;
 }
 
-std::uint64_t bytesIn(const CachedMatrix& matrix) {
-    return static_cast<std::uint64_t>(matrix.form().sizeBytes());
-}
-
 }  // namespace
 
 bool isBeingWritten(const fs::path& path) {
@@ -90,43 +86,43 @@ Result<void> WeightCacheWriter::reserve(std::int64_t payloadBytes) {
     return isUnknown ? Result<void>() : because(errno);
 }
 
-void WeightCacheWriter::keep(std::string_view name, const QuantizedMatrix& matrix) {
+void WeightCacheWriter::keep(std::string_view name, const BlockMatrix& matrix) {
     accept(name, matrix, false);
 }
 
-std::optional<QuantizedMatrix> WeightCacheWriter::exchange(std::string_view name,
-                                                           const QuantizedMatrix& matrix) {
+std::optional<BlockMatrix> WeightCacheWriter::exchange(std::string_view name,
+                                                       const BlockMatrix& matrix) {
     const auto place = accept(name, matrix, true);
-    if (!place || !isReserved(*place)) return std::nullopt;
+    if (!place || !matrix.isMade() || !isReserved(*place)) return std::nullopt;
     m_gaveCopies = true;
-    QuantizedMatrix copy = place->in(m_reserved);
-    copy.isWhole = matrix.isWhole;
-    return copy;
+    return place->in(m_reserved);
 }
 
 // Where the matrix is or will be written; empty after a failure.
 std::optional<CachedMatrix> WeightCacheWriter::accept(std::string_view name,
-                                                      const QuantizedMatrix& matrix,
-                                                      bool isExchanged) {
+                                                      const BlockMatrix& matrix, bool isExchanged) {
     if (m_errorNumber != 0) abandon();
     if (m_descriptor < 0) return std::nullopt;
     for (const CachedMatrix& kept : m_index.matrices)
         if (kept.name == name) return kept;
-    const CachedMatrix place{std::string(name), matrix.format, matrix.rows,
-                             matrix.columns,    m_end,         0};
+    const CachedMatrix place{.name = std::string(name),
+                             .format = matrix.format,
+                             .rows = matrix.rows,
+                             .columns = matrix.columns,
+                             .offset = matrix.isMade() ? m_end : 0};
     m_index.matrices.push_back(place);
-    m_end += bytesIn(place);
+    m_end += place.sizeBytes();
     m_end += paddingAt(m_end);
     enqueue({place, matrix, isExchanged && isReserved(place)});
     return place;
 }
 
 bool WeightCacheWriter::isReserved(const CachedMatrix& place) const {
-    return m_reserved && place.offset + bytesIn(place) <= m_reserved->bytes().size();
+    return m_reserved && place.offset + place.sizeBytes() <= m_reserved->bytes().size();
 }
 
 void WeightCacheWriter::enqueue(Job job) {
-    const std::uint64_t bytes = bytesIn(job.place);
+    const std::uint64_t bytes = job.place.sizeBytes();
     std::unique_lock lock(m_mutex);
     m_hasRoom.wait(lock,
                    [&] { return m_queuedBytes == 0 || m_queuedBytes + bytes <= kMaxQueuedBytes; });
@@ -147,7 +143,7 @@ void WeightCacheWriter::writeQueued() {
         } catch (const std::bad_alloc&) {
             m_errorNumber = ENOMEM;
         }
-        const std::uint64_t bytes = bytesIn(job->place);
+        const std::uint64_t bytes = job->place.sizeBytes();
         job->matrix = {};  // before its copy takes memory
         if (m_errorNumber == 0 && job->isExchanged) holdInMemory(job->place);
         const std::lock_guard lock(m_mutex);
@@ -180,7 +176,7 @@ void WeightCacheWriter::write(const Job& job) {
 // and those of the checkpoint, which nobody needs again, are among these. The writer may hold back the
 // end: that is read once it is there.
 void WeightCacheWriter::holdInMemory(const CachedMatrix& place) const {
-    const std::uint64_t end = std::min(place.offset + bytesIn(place), m_writer.written());
+    const std::uint64_t end = std::min(place.offset + place.sizeBytes(), m_writer.written());
     if (end > place.offset)
         m_reserved->populate(m_reserved->bytes().subspan(place.offset, end - place.offset));
 }
@@ -228,7 +224,7 @@ void WeightCacheWriter::abandon() {
     {
         const std::lock_guard lock(m_mutex);
         for (const Job& job : m_queue)
-            m_queuedBytes -= bytesIn(job.place);
+            m_queuedBytes -= job.place.sizeBytes();
         m_queue.clear();
     }
     awaitWriting();

@@ -38,10 +38,10 @@ public:
     WeightCacheWriter(const WeightCacheWriter&) = delete;
     WeightCacheWriter& operator=(const WeightCacheWriter&) = delete;
 
-    // See QuantizedStore. Both return before the matrix is written, unless a lot is waiting already;
+    // See BlockStore. Both return before the matrix is written, unless a lot is waiting already;
     // the first matrix of a name counts, for a model may be loaded in several attempts.
-    void keep(std::string_view name, const QuantizedMatrix& matrix);
-    std::optional<QuantizedMatrix> exchange(std::string_view name, const QuantizedMatrix& matrix);
+    void keep(std::string_view name, const BlockMatrix& matrix);
+    std::optional<BlockMatrix> exchange(std::string_view name, const BlockMatrix& matrix);
 
     // Completes the file and moves it to `path`; one without matrices is removed.
     Result<void> finish(const std::filesystem::path& path);
@@ -52,13 +52,13 @@ public:
 private:
     struct Job {
         CachedMatrix place;
-        QuantizedMatrix matrix;
+        BlockMatrix matrix;
         bool isExchanged = false;
     };
 
     WeightCacheWriter(CacheIndex index, std::filesystem::path path, int descriptor);
     Result<void> reserve(std::int64_t payloadBytes);
-    std::optional<CachedMatrix> accept(std::string_view name, const QuantizedMatrix& matrix,
+    std::optional<CachedMatrix> accept(std::string_view name, const BlockMatrix& matrix,
                                        bool isExchanged);
     [[nodiscard]] bool isReserved(const CachedMatrix& place) const;
     void enqueue(Job job);

@@ -63,9 +63,9 @@ void addTensor(Facts& facts, const CatalogTensor& tensor) {
 std::string weightCacheKey(const Checkpoint& checkpoint, Precision precision) {
     Facts facts;
     facts.add(keyOf(precision));
-    facts.add(kQuantLayoutVersion);
+    facts.add(kBlockLayoutVersion);
     if (quantFormat(precision))
-        for (const QuantFormatInfo& info : quantFormats())
+        for (const BlockFormatInfo& info : quantizedFormats())
             facts.add(cpu::quantizerFingerprint(info.format));
     for (const ShardInfo& shard : checkpoint.shards)
         facts.add(shard.fingerprint);

@@ -29,7 +29,7 @@ std::int64_t paddedRows(const MatmulTask& task, std::int64_t granularity) {
 
 class CpuBackend final : public Backend {
 public:
-    CpuBackend(int threadCount, std::shared_ptr<QuantizedStore> quantized)
+    CpuBackend(int threadCount, std::shared_ptr<BlockStore> quantized)
         : m_device(describeCpu()),
           m_quantizedStore(std::move(quantized)),
           m_pool(threadCount > 0 ? threadCount : physicalCoreCount()),
@@ -217,7 +217,7 @@ private:
     }
 
     DeviceInfo m_device;
-    std::shared_ptr<QuantizedStore> m_quantizedStore;  // may be empty
+    std::shared_ptr<BlockStore> m_quantizedStore;  // may be empty
     ThreadPool m_pool;
     AttentionScratch m_attentionScratch;
     QuantizedActivations m_quantized;
@@ -227,8 +227,7 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Backend> createCpuBackend(int threadCount,
-                                          std::shared_ptr<QuantizedStore> quantized) {
+std::unique_ptr<Backend> createCpuBackend(int threadCount, std::shared_ptr<BlockStore> quantized) {
     return std::make_unique<CpuBackend>(threadCount, std::move(quantized));
 }
 

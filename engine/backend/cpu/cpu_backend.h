@@ -16,6 +16,6 @@ std::vector<std::string> simdTargetsFound();
 
 // threadCount 0: one thread for each physical core. `quantized` may be empty.
 std::unique_ptr<Backend> createCpuBackend(int threadCount,
-                                          std::shared_ptr<QuantizedStore> quantized = {});
+                                          std::shared_ptr<BlockStore> quantized = {});
 
 }  // namespace qllama::cpu

@@ -10,7 +10,7 @@
 #include "engine/backend/cpu/kernels/panel_kernels.h"
 #include "engine/backend/cpu/kernels/quant_kernels.h"
 #include "engine/backend/cpu/kernels/row_kernels.h"
-#include "engine/quant/quantized_matrix.h"
+#include "engine/quant/block_matrix.h"
 
 namespace qllama::cpu {
 
@@ -64,7 +64,7 @@ private:
 // Rows of bf16 in 12 bits: the results of a RowMatrix with them (packed_kernels.h).
 class PackedMatrix final : public CpuMatrix {
 public:
-    explicit PackedMatrix(QuantizedMatrix weights) : m_weights(std::move(weights)) {}
+    explicit PackedMatrix(BlockMatrix weights) : m_weights(std::move(weights)) {}
     [[nodiscard]] std::int64_t rows() const override { return m_weights.rows; }
     [[nodiscard]] std::int64_t columns() const override { return m_weights.columns; }
     [[nodiscard]] std::int64_t sizeBytes() const override { return m_weights.sizeBytes(); }
@@ -76,13 +76,13 @@ public:
     void readRow(std::int64_t row, float* out) const override;
 
 private:
-    QuantizedMatrix m_weights;
+    BlockMatrix m_weights;
 };
 
 // Quantised tiles of 16 rows.
 class TileMatrix final : public CpuMatrix {
 public:
-    explicit TileMatrix(QuantizedMatrix weights) : m_weights(std::move(weights)) {}
+    explicit TileMatrix(BlockMatrix weights) : m_weights(std::move(weights)) {}
     [[nodiscard]] std::int64_t rows() const override { return m_weights.rows; }
     [[nodiscard]] std::int64_t columns() const override { return m_weights.columns; }
     [[nodiscard]] std::int64_t sizeBytes() const override { return m_weights.sizeBytes(); }
@@ -96,7 +96,7 @@ public:
     void readRow(std::int64_t row, float* out) const override;
 
 private:
-    QuantizedMatrix m_weights;
+    BlockMatrix m_weights;
 };
 
 }  // namespace qllama::cpu

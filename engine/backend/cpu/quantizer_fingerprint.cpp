@@ -5,11 +5,11 @@
 
 #include "engine/backend/cpu/kernels/quantize_kernels.h"
 #include "engine/common/content_checksum.h"
-#include "engine/quant/quantized_matrix.h"
+#include "engine/quant/block_matrix.h"
 
 namespace qllama::cpu {
 
-std::uint64_t quantizerFingerprint(QuantFormat format) {
+std::uint64_t quantizerFingerprint(BlockFormat format) {
     constexpr std::int64_t kColumns = 16 * kBlockColumns;
     // Roughly normal values, from a linear congruential generator and the sum of four bytes.
     std::vector<float> panel(static_cast<std::size_t>(kTileRows * kColumns));
@@ -24,7 +24,7 @@ std::uint64_t quantizerFingerprint(QuantFormat format) {
     // A block far below the others of its row is rounded by a rule of its own.
     for (std::size_t column = 0; column < panel.size(); ++column)
         if (column % kColumns < kBlockColumns) panel[column] /= 1024;
-    QuantizedMatrix form;
+    BlockMatrix form;
     form.format = format;
     form.rows = kTileRows;
     form.columns = kColumns;

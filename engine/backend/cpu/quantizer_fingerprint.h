@@ -3,13 +3,13 @@
 
 #include <cstdint>
 
-#include "engine/quant/quant_format.h"
+#include "engine/quant/block_format.h"
 
 namespace qllama::cpu {
 
 // A checksum of what a fixed matrix becomes. Kept weights carry it, so that those of another
 // version of the rounding are not taken for today's, without anybody counting versions. May differ
 // between instruction sets where these round differently.
-std::uint64_t quantizerFingerprint(QuantFormat format);
+std::uint64_t quantizerFingerprint(BlockFormat format);
 
 }  // namespace qllama::cpu

@@ -96,7 +96,7 @@ Result<std::unique_ptr<Matrix>> loadRows(const CatalogTensor& tensor, DType want
 
 // A matrix to be filled, in memory of its own.
 struct NewMatrix {
-    NewMatrix(const CatalogTensor& tensor, QuantFormat format) {
+    NewMatrix(const CatalogTensor& tensor, BlockFormat format) {
         matrix.format = format;
         matrix.rows = tensor.shape.front();
         matrix.columns = tensor.shape.back();
@@ -114,7 +114,7 @@ struct NewMatrix {
         return reinterpret_cast<float*>(bytes + matrix.rowFactorsOffset());
     }
 
-    QuantizedMatrix matrix;
+    BlockMatrix matrix;
     std::byte* bytes = nullptr;
 };
 
@@ -136,16 +136,9 @@ std::span<const std::uint16_t> bitsOfRow(const CatalogTensor& tensor, std::int64
     return bits;
 }
 
-// Puts the exceptions of each row into the matrix, or marks it as one that could not be packed.
-void putExceptions(const std::vector<std::vector<PackedException>>& exceptions, bool isWhole,
-                   NewMatrix& made) {
+void putExceptions(const std::vector<std::vector<PackedException>>& exceptions, NewMatrix& made) {
     auto* ends = reinterpret_cast<std::uint32_t*>(made.bytes + made.matrix.exceptionsOffset());
     auto* all = reinterpret_cast<PackedException*>(ends + exceptions.size());
-    made.matrix.isWhole = isWhole;
-    if (!isWhole) {
-        ends[exceptions.size() - 1] = kTooManyExceptions;
-        return;
-    }
     std::uint32_t count = 0;
     for (std::size_t row = 0; row < exceptions.size(); ++row) {
         std::copy(exceptions[row].begin(), exceptions[row].end(), all + count);
@@ -171,11 +164,11 @@ void readPanel(const CatalogTensor& tensor, std::int64_t tile, std::int64_t stri
 
 }  // namespace
 
-Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat format,
-                                       ThreadPool& pool, std::stop_token stop) {
+Result<BlockMatrix> quantizeTensor(const CatalogTensor& tensor, BlockFormat format,
+                                   ThreadPool& pool, std::stop_token stop) {
     NewMatrix made(tensor, format);
     QLLAMA_CHECK(made.allocate());
-    const QuantizedMatrix& matrix = made.matrix;
+    const BlockMatrix& matrix = made.matrix;
     const bool hasFactors = infoOf(format).hasRowFactors;
     const std::int64_t stride = matrix.blocksPerRow() * kBlockColumns;
     QLLAMA_CHECK(forEachPortion(tensor, matrix.tileCount(), pool, stop, [&] {
@@ -189,11 +182,11 @@ Result<QuantizedMatrix> quantizeTensor(const CatalogTensor& tensor, QuantFormat 
     return std::move(made.matrix);
 }
 
-Result<QuantizedMatrix> packTensor(const CatalogTensor& tensor, ThreadPool& pool,
-                                   std::stop_token stop) {
-    NewMatrix made(tensor, QuantFormat::Packed);
+Result<BlockMatrix> packTensor(const CatalogTensor& tensor, ThreadPool& pool,
+                               std::stop_token stop) {
+    NewMatrix made(tensor, BlockFormat::Packed);
     QLLAMA_CHECK(made.allocate());
-    const QuantizedMatrix& matrix = made.matrix;
+    const BlockMatrix& matrix = made.matrix;
     const std::int64_t rowBytes = matrix.tileBytes() / kTileRows;
     std::vector<std::vector<PackedException>> exceptions(
         static_cast<std::size_t>(matrix.tileCount() * kTileRows));
@@ -209,20 +202,20 @@ Result<QuantizedMatrix> packTensor(const CatalogTensor& tensor, ThreadPool& pool
             exceptions[static_cast<std::size_t>(row)] = packed.exceptions;
         };
     }));
-    putExceptions(exceptions, count <= matrix.mostExceptions(), made);
+    if (count > matrix.mostExceptions()) return NewMatrix(tensor, BlockFormat::Packed).matrix;
+    putExceptions(exceptions, made);
     return std::move(made.matrix);
 }
 
-Result<QuantizedMatrix> findOrQuantize(const CatalogTensor& tensor, QuantFormat format,
-                                       ThreadPool& pool, QuantizedStore* store, FirstRead firstRead,
-                                       std::stop_token stop) {
+Result<BlockMatrix> findOrMake(const CatalogTensor& tensor, BlockFormat format, ThreadPool& pool,
+                               BlockStore* store, FirstRead firstRead, std::stop_token stop) {
     if (store != nullptr)
         if (auto found =
                 store->find(tensor.name, format, tensor.shape.front(), tensor.shape.back()))
             return *std::move(found);
-    QLLAMA_TRY(QuantizedMatrix matrix, infoOf(format).hasExceptions
-                                           ? packTensor(tensor, pool, std::move(stop))
-                                           : quantizeTensor(tensor, format, pool, std::move(stop)));
+    QLLAMA_TRY(BlockMatrix matrix, format == BlockFormat::Packed
+                                       ? packTensor(tensor, pool, std::move(stop))
+                                       : quantizeTensor(tensor, format, pool, std::move(stop)));
     if (store == nullptr) return matrix;
     if (firstRead == FirstRead::AtOnce) {
         store->keep(tensor.name, matrix);
@@ -251,17 +244,17 @@ void populate(const CatalogTensor& tensor, ThreadPool& pool, const std::stop_tok
 }
 
 Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
-                                           ThreadPool& pool, QuantizedStore* store,
+                                           ThreadPool& pool, BlockStore* store,
                                            std::stop_token stop) {
     if (const auto wanted = rowDType(precision, tensor.dtype))
         return loadRows(tensor, *wanted, pool, stop);
-    const QuantFormat format = *madeFormat(precision, tensor.dtype);
-    const bool isPacked = infoOf(format).hasExceptions;
+    const BlockFormat format = *madeFormat(precision, tensor.dtype);
+    const bool isPacked = format == BlockFormat::Packed;
     if (isPacked && tensor.shape.back() > kMostPackedColumns)
         return loadRows(tensor, tensor.dtype, pool, stop);
-    QLLAMA_TRY(QuantizedMatrix matrix,
-               findOrQuantize(tensor, format, pool, store, FirstRead::OnceModelIsKept, stop));
-    if (!matrix.isWhole) return loadRows(tensor, tensor.dtype, pool, stop);
+    QLLAMA_TRY(BlockMatrix matrix,
+               findOrMake(tensor, format, pool, store, FirstRead::OnceModelIsKept, stop));
+    if (!matrix.isMade()) return loadRows(tensor, tensor.dtype, pool, stop);
     if (isPacked) return std::unique_ptr<Matrix>(std::make_unique<PackedMatrix>(std::move(matrix)));
     return std::unique_ptr<Matrix>(std::make_unique<TileMatrix>(std::move(matrix)));
 }

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "engine/backend/opencl/device_queue.h"
-#include "engine/quant/quant_format.h"
+#include "engine/quant/block_format.h"
 
 namespace qllama::opencl {
 

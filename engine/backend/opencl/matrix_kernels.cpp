@@ -213,9 +213,9 @@ Result<std::unique_ptr<Matrix>> loadRows(DeviceQueue& queue, WeightKernels& kern
 Result<std::unique_ptr<Matrix>> loadTiles(DeviceQueue& queue, WeightKernels& kernels,
                                           const CatalogTensor& tensor, const MatrixFacts& facts,
                                           const LoadContext& context) {
-    QLLAMA_TRY(const QuantizedMatrix matrix,
-               cpu::findOrQuantize(tensor, *kernels.format->quant, context.pool, context.store,
-                                   cpu::FirstRead::AtOnce, context.stop));
+    QLLAMA_TRY(const BlockMatrix matrix,
+               cpu::findOrMake(tensor, *kernels.format->quant, context.pool, context.store,
+                               cpu::FirstRead::AtOnce, context.stop));
     auto pieces = piecesOf(facts, queue.largestAllocation());
     // Of several pieces each wants its own factors behind its tiles.
     const std::int64_t factorBytes = facts.tileBytes - matrix.tileBytes();
@@ -253,7 +253,7 @@ PlanLimits limitsOf(const DeviceQueue& queue, const WeightFormat& format) {
                       .largestWorkGroup = queue.largestWorkGroup()};
     const std::int64_t most = largestPowerOfTwo(queue.largestWorkGroup());
     limits.team = std::min(most, kTeam);
-    limits.parts = std::min(most / 4, format.quant == QuantFormat::Q8 ? kPartsOfQ8 : kPartsOfQ4);
+    limits.parts = std::min(most / 4, format.quant == BlockFormat::Q8 ? kPartsOfQ8 : kPartsOfQ4);
     return limits;
 }
 

@@ -38,9 +38,9 @@ std::string matvecFile(const WeightKernels& kernels);
 std::string matmulFile(const WeightKernels& kernels);
 
 struct LoadContext {
-    ThreadPool& pool;       // converts and quantises
-    QuantizedStore* store;  // may be null
-    std::stop_token stop;   // polled between blocks of rows
+    ThreadPool& pool;      // converts and quantises
+    BlockStore* store;     // may be null
+    std::stop_token stop;  // polled between blocks of rows
 };
 
 // Uploads the tensor in pieces, or has the host's processor read it where it lies in memory: in the

@@ -1,7 +1,7 @@
 #include "engine/backend/opencl/weight_format.h"
 
 #include "engine/backend/cpu/kernels/row_kernels.h"
-#include "engine/quant/quantized_matrix.h"
+#include "engine/quant/block_matrix.h"
 
 namespace qllama::opencl {
 namespace {
@@ -15,7 +15,7 @@ constexpr WeightFormat floatFormat(std::string_view name, DType dtype, std::stri
             .dtype = dtype};
 }
 
-constexpr WeightFormat quantised(std::string_view name, QuantFormat quant,
+constexpr WeightFormat quantised(std::string_view name, BlockFormat quant,
                                  std::string_view options) {
     return {.name = name,
             .family = "tiles",
@@ -27,15 +27,15 @@ constexpr WeightFormat quantised(std::string_view name, QuantFormat quant,
 
 constexpr WeightFormat kFormats[] = {
     floatFormat("f16", DType::F16, "-DWEIGHT=16"), floatFormat("bf16", DType::BF16, "-DWEIGHT=17"),
-    floatFormat("f32", DType::F32, "-DWEIGHT=32"), quantised("q8", QuantFormat::Q8, "-DBITS=8"),
-    quantised("q4", QuantFormat::Q4, "-DBITS=4"),
+    floatFormat("f32", DType::F32, "-DWEIGHT=32"), quantised("q8", BlockFormat::Q8, "-DBITS=8"),
+    quantised("q4", BlockFormat::Q4, "-DBITS=4"),
 };
 
 }  // namespace
 
 std::int64_t WeightFormat::tileBytes(std::int64_t columns) const {
     if (!quant) return columns * sizeOf(dtype);
-    QuantizedMatrix tile;
+    BlockMatrix tile;
     tile.format = *quant;
     tile.rows = kTileRows;
     tile.columns = columns;

@@ -11,7 +11,7 @@
 #include "engine/backend/precision.h"
 #include "engine/checkpoint/tensor_catalog.h"
 #include "engine/common/result.h"
-#include "engine/quant/quant_format.h"
+#include "engine/quant/block_format.h"
 
 namespace qllama::opencl {
 
@@ -21,9 +21,9 @@ struct WeightFormat {
     std::string_view family;
     std::string_view options;  // for compiling them
     std::int64_t tileRows;  // rows that are stored together; a matrix is a sequence of such tiles
-    // Set: tiles of a QuantizedMatrix, then the factors of their rows; the products take x from
+    // Set: tiles of a BlockMatrix, then the factors of their rows; the products take x from
     // ActivationRounding. Otherwise rows of this type.
-    std::optional<QuantFormat> quant;
+    std::optional<BlockFormat> quant;
     DType dtype;
 
     [[nodiscard]] std::int64_t tileBytes(std::int64_t columns) const;  // with factors

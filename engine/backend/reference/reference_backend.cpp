@@ -104,7 +104,7 @@ public:
                                                std::stop_token stop) override {
         auto matrix = std::make_unique<ReferenceMatrix>(tensor.shape.front(), tensor.shape.back(),
                                                         quantFormat(precision).has_value());
-        QuantizedMatrix quantized;
+        BlockMatrix quantized;
         if (const auto format = quantFormat(precision)) {
             ThreadPool pool(1);
             QLLAMA_TRY(quantized, cpu::quantizeTensor(tensor, *format, pool, stop));

@@ -154,7 +154,7 @@ void TestPackedRows::everyBitComesBack() {
     // As other code reads them, in plain loops.
     ThreadPool pool(2);
     const auto packed = cpu::packTensor(weights, pool, {});
-    QVERIFY(packed.ok() && packed.value().isWhole);
+    QVERIFY(packed.ok() && packed.value().isMade());
     for (int index = 0; index < kRows; ++index) {
         std::vector<float> values(static_cast<std::size_t>(columns));
         packed.value().dequantizeRow(index, values);

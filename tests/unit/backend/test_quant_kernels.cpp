@@ -1,4 +1,4 @@
-// The products of quantised tiles against a plain loop over the bytes that quant_format.h describes:
+// The products of quantised tiles against a plain loop over the bytes that block_format.h describes:
 // every instruction set has to give its very bits, also where all weights and activations are as
 // large as they can be.
 #include <QtTest>
@@ -19,24 +19,24 @@ float multiplyAdd(bool fused, float a, float b, float c) {
     return fused ? std::fma(a, b, c) : a * b + c;
 }
 
-std::int32_t weightOf(const QuantizedMatrix& weights, const std::byte* groups, std::int64_t row,
+std::int32_t weightOf(const BlockMatrix& weights, const std::byte* groups, std::int64_t row,
                       std::int64_t k) {
-    const bool isHigh = weights.format == QuantFormat::Q4 && k >= kBlockColumns / 2;
+    const bool isHigh = weights.format == BlockFormat::Q4 && k >= kBlockColumns / 2;
     const std::int64_t stored = isHigh ? k - kBlockColumns / 2 : k;
     const std::byte bits =
         groups[stored / kGroupColumns * kGroupBytes + row * kGroupColumns + stored % kGroupColumns];
-    if (weights.format == QuantFormat::Q8) return static_cast<std::int8_t>(bits);
+    if (weights.format == BlockFormat::Q8) return static_cast<std::int8_t>(bits);
     return std::to_integer<std::int32_t>(isHigh ? bits >> 4 : bits & std::byte{15}) - kMiddleStep;
 }
 
 // The exact sum of a block; q4's weights are whole steps of the row's factor.
-std::int32_t blockSumOf(const QuantizedMatrix& weights, const std::byte* block, std::int64_t row,
+std::int32_t blockSumOf(const BlockMatrix& weights, const std::byte* block, std::int64_t row,
                         const cpu::QuantizedActivations& activations, std::int64_t token,
                         std::int64_t index) {
     std::int32_t sum = 0;
     for (std::int64_t k = 0; k < kBlockColumns; ++k) {
         std::int32_t weight = weightOf(weights, block + kTileRows * 2, row, k);
-        if (weights.format == QuantFormat::Q4)
+        if (weights.format == BlockFormat::Q4)
             weight = std::to_integer<int>(block[row]) * weight +
                      8 * static_cast<std::int8_t>(block[kTileRows + row]);
         sum += weight *
@@ -46,7 +46,7 @@ std::int32_t blockSumOf(const QuantizedMatrix& weights, const std::byte* block, 
     return sum;
 }
 
-float productOf(const QuantizedMatrix& weights, std::int64_t row,
+float productOf(const BlockMatrix& weights, std::int64_t row,
                 const cpu::QuantizedActivations& activations, std::int64_t token, bool fused) {
     const std::byte* tile = weights.tiles + row / kTileRows * weights.tileBytes();
     const std::int64_t inTile = row % kTileRows;
@@ -56,7 +56,7 @@ float productOf(const QuantizedMatrix& weights, std::int64_t row,
     for (std::int64_t b = 0; b < activations.blocks; ++b) {
         const std::byte* block = tile + b * infoOf(weights.format).blockBytes;
         const std::int32_t exact = blockSumOf(weights, block, inTile, activations, token, b);
-        if (weights.format == QuantFormat::Q8) {
+        if (weights.format == BlockFormat::Q8) {
             std::uint16_t scale;
             std::memcpy(&scale, block + inTile * 2, sizeof scale);
             pair = multiplyAdd(fused, halfToFloat(scale), static_cast<float>(exact),
@@ -69,7 +69,7 @@ float productOf(const QuantizedMatrix& weights, std::int64_t row,
         const auto place = static_cast<std::size_t>(activations.pairPlace(token, b / 2));
         sum = multiplyAdd(fused, activations.scales[place], pair, sum);
     }
-    return weights.format == QuantFormat::Q8 ? sum : sum * weights.rowFactors[row];
+    return weights.format == BlockFormat::Q8 ? sum : sum * weights.rowFactors[row];
 }
 
 constexpr std::int64_t kRows = 39;
@@ -93,7 +93,7 @@ std::vector<float> extremes(std::int64_t rows, bool alike) {
 // Gives the blocks of q4 the largest scale, and middles on the same side as most of their values or on the
 // other.
 void takeLargestSteps(std::vector<std::byte>& tiles) {
-    const std::int64_t size = infoOf(QuantFormat::Q4).blockBytes;
+    const std::int64_t size = infoOf(BlockFormat::Q4).blockBytes;
     for (std::size_t block = 0; block < tiles.size(); block += static_cast<std::size_t>(size))
         for (std::size_t row = 0; row < kTileRows; ++row) {
             tiles[block + row] = std::byte{255};
@@ -180,7 +180,7 @@ void TestQuantKernels::productsHaveTheBitsOfThePlainLoop_data() {
     QTest::addColumn<int>("tokens");
     QTest::addColumn<QString>("values");
     for (const std::string& target : cpu::simdTargetsFound())
-        for (const QuantFormatInfo& info : quantFormats())
+        for (const BlockFormatInfo& info : quantizedFormats())
             for (const int tokens : {1, 2, 3, 4, 8, 11, 12, 14, 29})
                 for (const char* values : {"random", "extreme", "largest steps"})
                     QTest::addRow("%s %s n=%d %s", target.c_str(), std::string(info.key).c_str(),
@@ -201,11 +201,11 @@ void TestQuantKernels::productsHaveTheBitsOfThePlainLoop() {
                  extreme ? extremes(kRows, false) : randomValues(kRows * kColumns, 1, 1.0F));
     const auto x = extreme ? extremes(tokens, true) : randomValues(tokens * kColumns, 2, 1.0F);
     ThreadPool pool(1);
-    const auto matrix = cpu::quantizeTensor(tensor, static_cast<QuantFormat>(format), pool, {});
+    const auto matrix = cpu::quantizeTensor(tensor, static_cast<BlockFormat>(format), pool, {});
     QVERIFY(matrix.ok());
-    QuantizedMatrix weights = matrix.value();
+    BlockMatrix weights = matrix.value();
     std::vector<std::byte> tiles(weights.tiles, weights.tiles + weights.tilesBytes());
-    if (values == "largest steps" && weights.format == QuantFormat::Q4) takeLargestSteps(tiles);
+    if (values == "largest steps" && weights.format == BlockFormat::Q4) takeLargestSteps(tiles);
     weights.tiles = tiles.data();
     cpu::QuantizedActivations activations;
     cpu::resizeActivations(activations, tokens, kColumns);

@@ -31,7 +31,7 @@ std::vector<float> product(Backend& backend, const CatalogTensor& weights, Preci
     return result;
 }
 
-std::vector<std::vector<float>> dequantised(const CatalogTensor& weights, QuantFormat format) {
+std::vector<std::vector<float>> dequantised(const CatalogTensor& weights, BlockFormat format) {
     ThreadPool pool(2);
     auto matrix = cpu::quantizeTensor(weights, format, pool, {});
     std::vector<std::vector<float>> rows;
@@ -67,7 +67,7 @@ private:
 void TestQuantization::weightsStayWithinHalfAStep() {
     const auto values = randomValues(19 * 77, 1, 1.0F);
     const auto weights = tensorOf("w", {19, 77}, DType::F32, values);
-    for (const QuantFormatInfo& info : quantFormats()) {
+    for (const BlockFormatInfo& info : quantizedFormats()) {
         const auto rows = dequantised(weights, info.format);
         for (std::size_t row = 0; row < rows.size(); ++row)
             for (std::size_t start = 0; start < 77; start += 32) {
@@ -84,7 +84,7 @@ void TestQuantization::weightsStayWithinHalfAStep() {
                                       std::span(rows[row]).subspan(start, end - start));
                 // q8: half of max / 127, and the scale in f16. q4: a fit may leave out up to 30 % of
                 // the range, and half of a step remains inside.
-                const float bound = info.format == QuantFormat::Q8
+                const float bound = info.format == BlockFormat::Q8
                                         ? largest * (0.5F / 127.0F + 1.0F / 1024.0F)
                                         : (high - low) * (0.15F + 0.5F / 15.0F) + largest * 0.01F;
                 QVERIFY2(error <= bound, qPrintable(QString("%1 > %2").arg(error).arg(bound)));
@@ -98,7 +98,7 @@ void TestQuantization::fourBitsBeatPlainRounding() {
     constexpr std::int64_t kColumns = 512;
     const auto values = randomValues(kRows * kColumns, 3, 1.0F);
     const auto rows =
-        dequantised(tensorOf("w", {kRows, kColumns}, DType::F32, values), QuantFormat::Q4);
+        dequantised(tensorOf("w", {kRows, kColumns}, DType::F32, values), BlockFormat::Q4);
     double plain = 0;
     double ours = 0;
     for (std::size_t block = 0; block < values.size(); block += 32) {
@@ -119,7 +119,7 @@ void TestQuantization::constantAndZeroRowsAreExact() {
     std::vector<float> values(3 * 64, 0.0F);
     std::fill(values.begin() + 64, values.begin() + 128, 0.5F);
     const auto weights = tensorOf("w", {3, 64}, DType::F32, values);
-    for (const QuantFormatInfo& info : quantFormats()) {
+    for (const BlockFormatInfo& info : quantizedFormats()) {
         const auto rows = dequantised(weights, info.format);
         for (std::size_t k = 0; k < 64; ++k) {
             QCOMPARE(rows[0][k], 0.0F);
@@ -135,7 +135,7 @@ void TestQuantization::smallBlocksBesideLargeOnesAreNotLost() {
         std::vector<float> values(64, 1.0F);
         for (std::size_t k = 32; k < 64; ++k)
             values[k] = k % 2 == 0 ? small : -small;
-        const auto rows = dequantised(tensorOf("w", {1, 64}, DType::F32, values), QuantFormat::Q4);
+        const auto rows = dequantised(tensorOf("w", {1, 64}, DType::F32, values), BlockFormat::Q4);
         for (std::size_t k = 32; k < 64; ++k)
             QVERIFY2(std::abs(rows[0][k] - values[k]) <= 0.25F * small,
                      qPrintable(QString("%1 for %2").arg(rows[0][k]).arg(values[k])));
@@ -209,14 +209,14 @@ void TestQuantization::productsAgreeWithPlainLoop() {
 void TestQuantization::everyTargetGivesTheSameTiles() {
     const auto isFused = [](const std::string& target) { return target.starts_with("AVX"); };
     const auto weights = tensorOf("w", {33, 100}, DType::F16, randomValues(3300, 9, 1.0F));
-    for (const QuantFormatInfo& info : quantFormats()) {
+    for (const BlockFormatInfo& info : quantizedFormats()) {
         QVERIFY(forceCpuTarget(m_targets.front()).ok());
         const auto expected = dequantised(weights, info.format);
         for (const std::string& target : m_targets) {
             QVERIFY(forceCpuTarget(target).ok());
             const auto rows = dequantised(weights, info.format);
             // q4: without fused multiply-add a tie may fall to the neighbouring step.
-            if (info.format == QuantFormat::Q8 || isFused(target) == isFused(m_targets.front()))
+            if (info.format == BlockFormat::Q8 || isFused(target) == isFused(m_targets.front()))
                 QCOMPARE(rows, expected);
             for (std::size_t row = 0; row < rows.size(); ++row)
                 for (std::size_t k = 0; k < rows[row].size(); ++k)

@@ -51,7 +51,7 @@ void TestPackedModel::exceptionsOutsideOfTheMatrixAreMended() {
     for (const auto& [name, tensor] : checkpoint.tensors) {
         if (tensor.shape.size() != 2) continue;
         auto matrix =
-            sound.value()->find(name, QuantFormat::Packed, tensor.shape[0], tensor.shape[1]);
+            sound.value()->find(name, BlockFormat::Packed, tensor.shape[0], tensor.shape[1]);
         QVERIFY(matrix.has_value());
         if (name == "output.weight") {
             const auto bytes = std::make_shared<std::vector<std::byte>>(
@@ -114,6 +114,14 @@ void TestPackedModel::matricesThatCannotBePackedAreNamed() {
                     matrixBytes(Precision::Packed, DType::BF16, tensor.shape[0], tensor.shape[1]);
         QCOMPARE(info.weightBytes, expected);
     }
+    auto kept = WeightCache::open({.folder = m_cache,
+                                   .key = weightCacheKey(checkpoint, Precision::Packed),
+                                   .modelName = "sparse",
+                                   .precision = "packed"},
+                                  {});
+    QVERIFY(kept.ok() && kept.value()->wasFound());
+    const auto output = kept.value()->find("output.weight", BlockFormat::Packed, 101, 64);
+    QVERIFY(output.has_value() && !output->isMade());
 }
 
 QTEST_GUILESS_MAIN(TestPackedModel)

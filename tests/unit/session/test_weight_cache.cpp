@@ -101,7 +101,7 @@ void TestWeightCache::secondStartTakesTheFile() {
     QVERIFY(rewritten.ok() && !rewritten.value()->wasFound());
     for (const auto& [name, tensor] : checkpoint.tensors) {
         if (tensor.shape.size() != 2) continue;
-        QuantizedMatrix zero;
+        BlockMatrix zero;
         zero.format = *madeFormat(wanted, DType::BF16);
         zero.rows = tensor.shape[0];
         zero.columns = tensor.shape[1];
@@ -167,7 +167,7 @@ void TestWeightCache::aFileThatLacksATensorIsReplaced() {
     auto cache = WeightCache::open(options, {});
     QVERIFY(cache.ok());
     const std::vector<std::byte> tiles(544);
-    QuantizedMatrix matrix;
+    BlockMatrix matrix;
     matrix.rows = 16;
     matrix.columns = 32;
     matrix.tiles = tiles.data();

@@ -25,8 +25,9 @@ std::string soundIndex() {
     CacheIndex index;
     index.modelName = "model";
     index.precision = "q8";
-    index.matrices = {{"output.weight", QuantFormat::Q8, 16, 64, kCachePage, 1},
-                      {"tok_embeddings.weight", QuantFormat::Q4, 16, 64, 2 * kCachePage, 2}};
+    index.matrices = {{"output.weight", BlockFormat::Q8, 16, 64, kCachePage, 1},
+                      {"tok_embeddings.weight", BlockFormat::Q4, 16, 64, 2 * kCachePage, 2},
+                      {"norm.weight", BlockFormat::Packed, 1, 64, 0, 3}};
     return encodeCacheIndex(index);
 }
 
@@ -36,9 +37,10 @@ bool isTaken(const std::string& encodedIndex) {
     const auto index = decodeCacheFile(std::as_bytes(std::span(file)));
     if (!index.ok()) return false;
     for (const CachedMatrix& matrix : index.value().matrices) {
-        if (matrix.offset > file.size() ||
-            static_cast<std::uint64_t>(matrix.form().sizeBytes()) > file.size() - matrix.offset)
+        if (matrix.offset > file.size() || matrix.sizeBytes() > file.size() - matrix.offset)
             qFatal("a matrix reaches beyond the file");
+        if (matrix.offset < kCachePage && matrix.sizeBytes() > 0)
+            qFatal("a matrix lies in the header");
     }
     return true;
 }
@@ -50,6 +52,15 @@ class TestWeightCacheFile : public QObject {
 
 private slots:
     void soundIndexIsTaken() { QVERIFY(isTaken(soundIndex())); }
+
+    // Whatever is quantised has bytes.
+    void onlyWhatIsPackedMayBeMissing() {
+        CacheIndex index;
+        for (const BlockFormat format : {BlockFormat::Q8, BlockFormat::Q4, BlockFormat::Packed}) {
+            index.matrices = {{"output.weight", format, 16, 64, 0, 1}};
+            QCOMPARE(isTaken(encodeCacheIndex(index)), format == BlockFormat::Packed);
+        }
+    }
 
     void everyCutIsRefused() {
         const std::string whole = soundIndex();

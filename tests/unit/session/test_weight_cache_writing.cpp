@@ -15,11 +15,11 @@ namespace fs = std::filesystem;
 namespace {
 
 // Of 3.5 MB.
-QuantizedMatrix someMatrix() {
+BlockMatrix someMatrix() {
     const auto bytes = std::make_shared<std::vector<std::byte>>(std::size_t{544} * 128 * 50);
     for (std::size_t i = 0; i < bytes->size(); ++i)
         (*bytes)[i] = static_cast<std::byte>(i * 7 + i / 544);
-    QuantizedMatrix matrix;
+    BlockMatrix matrix;
     matrix.rows = std::int64_t{16} * 50;
     matrix.columns = std::int64_t{32} * 128;
     matrix.tiles = bytes->data();
@@ -40,8 +40,7 @@ private slots:
     void unfinishedFilesAreRemoved();
 
 private:
-    [[nodiscard]] std::shared_ptr<WeightCache> cacheFor(const QuantizedMatrix& matrix,
-                                                        int count) const;
+    [[nodiscard]] std::shared_ptr<WeightCache> cacheFor(const BlockMatrix& matrix, int count) const;
 
     QTemporaryDir m_folder;
     fs::path m_cache;
@@ -53,7 +52,7 @@ void TestWeightCacheWriting::init() {
     fs::remove_all(m_cache);
 }
 
-std::shared_ptr<WeightCache> TestWeightCacheWriting::cacheFor(const QuantizedMatrix& matrix,
+std::shared_ptr<WeightCache> TestWeightCacheWriting::cacheFor(const BlockMatrix& matrix,
                                                               int count) const {
     WeightCache::Options options{
         .folder = m_cache, .key = "one", .modelName = "one", .precision = "q8"};
@@ -65,9 +64,9 @@ std::shared_ptr<WeightCache> TestWeightCacheWriting::cacheFor(const QuantizedMat
 
 void TestWeightCacheWriting::keptMatricesCanBeUsedFromTheFile() {
     // More of them than may wait to be written.
-    const QuantizedMatrix matrix = someMatrix();
+    const BlockMatrix matrix = someMatrix();
     const auto cache = cacheFor(matrix, kManyMatrices);
-    std::vector<QuantizedMatrix> copies;
+    std::vector<BlockMatrix> copies;
     for (int i = 0; i < kManyMatrices; ++i) {
         const auto copy = cache->exchange(std::to_string(i), matrix);
         QVERIFY(copy);
@@ -79,13 +78,13 @@ void TestWeightCacheWriting::keptMatricesCanBeUsedFromTheFile() {
     QVERIFY(cache->notes().empty());
     QVERIFY(clearWeightCache(m_cache).ok());
     const auto size = static_cast<std::size_t>(matrix.sizeBytes());
-    for (const QuantizedMatrix& copy : copies)
+    for (const BlockMatrix& copy : copies)
         QVERIFY(std::memcmp(copy.tiles, matrix.tiles, size) == 0);
 }
 
 // Written by another thread, while the disk fails.
 void TestWeightCacheWriting::copiesWithoutBytesAreKnown() {
-    const QuantizedMatrix matrix = someMatrix();
+    const BlockMatrix matrix = someMatrix();
     for (const bool exchanged : {true, false}) {
         const auto cache = cacheFor(matrix, kManyMatrices);
         std::optional<SmallDisk> disk(20'000);
@@ -103,7 +102,7 @@ void TestWeightCacheWriting::copiesWithoutBytesAreKnown() {
 }
 
 void TestWeightCacheWriting::unfinishedFilesAreRemoved() {
-    const QuantizedMatrix matrix = someMatrix();
+    const BlockMatrix matrix = someMatrix();
     auto cache = cacheFor(matrix, kManyMatrices);
     for (int i = 0; i < kManyMatrices; ++i)
         cache->exchange(std::to_string(i), matrix);

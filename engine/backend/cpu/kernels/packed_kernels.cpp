@@ -123,7 +123,7 @@ HWY_INLINE TwoVectors Unpack(const std::byte* row, std::size_t column) {
 
 // A row, whose weights divided by its factor are within 2^-15 and 2^1 but for the exceptions.
 struct RowReader {
-    RowReader(const QuantizedMatrix& weights, std::int64_t row)
+    RowReader(const BlockMatrix& weights, std::int64_t row)
         : fields(weights.tiles + row * weights.blocksPerRow() * kPackedBlockBytes),
           factor(weights.rowFactors[row]) {
         const auto exceptions = weights.exceptionsOf(row);
@@ -285,7 +285,7 @@ struct Target {
 
 // Rows first, first + apart, ...
 template <int kTokens, int... kRow>
-HWY_INLINE void MultiplyGroup(const QuantizedMatrix& w, std::int64_t first, std::int64_t apart,
+HWY_INLINE void MultiplyGroup(const BlockMatrix& w, std::int64_t first, std::int64_t apart,
                               const float* x, const Target& target,
                               std::integer_sequence<int, kRow...>) {
     constexpr int kRows = sizeof...(kRow);
@@ -299,7 +299,7 @@ HWY_INLINE void MultiplyGroup(const QuantizedMatrix& w, std::int64_t first, std:
     }
 }
 
-void MultiplyPacked(const QuantizedMatrix& w, std::int64_t begin, std::int64_t end, const float* x,
+void MultiplyPacked(const BlockMatrix& w, std::int64_t begin, std::int64_t end, const float* x,
                     std::int64_t n, float* out, std::int64_t outStride, bool accumulate) {
     const Target target{out, outStride, accumulate};
     const std::int64_t length = (end - begin) / kRowsTogether;
@@ -316,7 +316,7 @@ std::int64_t MostTokensPacked() {
     return kMostTokens;
 }
 
-void UnpackRows(const QuantizedMatrix& w, std::int64_t begin, std::int64_t end, float* out) {
+void UnpackRows(const BlockMatrix& w, std::int64_t begin, std::int64_t end, float* out) {
     const F32Tag d;
     const auto columns = static_cast<std::size_t>(w.columns);
     for (std::int64_t index = begin; index < end; ++index, out += columns) {
@@ -357,13 +357,13 @@ std::int64_t mostTokensPacked() {
     return HWY_DYNAMIC_DISPATCH(MostTokensPacked)();
 }
 
-void multiplyPacked(const QuantizedMatrix& weights, std::int64_t begin, std::int64_t end,
+void multiplyPacked(const BlockMatrix& weights, std::int64_t begin, std::int64_t end,
                     const float* x, std::int64_t n, float* out, std::int64_t outStride,
                     bool accumulate) {
     HWY_DYNAMIC_DISPATCH(MultiplyPacked)(weights, begin, end, x, n, out, outStride, accumulate);
 }
 
-void unpackRows(const QuantizedMatrix& weights, std::int64_t begin, std::int64_t end, float* out) {
+void unpackRows(const BlockMatrix& weights, std::int64_t begin, std::int64_t end, float* out) {
     HWY_DYNAMIC_DISPATCH(UnpackRows)(weights, begin, end, out);
 }
 

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "engine/quant/quantized_matrix.h"
+#include "engine/quant/block_matrix.h"
 
 namespace qllama::cpu {
 
@@ -16,11 +16,11 @@ std::int64_t mostTokensPacked();
 
 // out[token * outStride + row] (= or +=) w[row, :] . x[token, :] for row in [begin, end), token in [0, n);
 // x is [n, columns].
-void multiplyPacked(const QuantizedMatrix& weights, std::int64_t begin, std::int64_t end,
+void multiplyPacked(const BlockMatrix& weights, std::int64_t begin, std::int64_t end,
                     const float* x, std::int64_t n, float* out, std::int64_t outStride,
                     bool accumulate);
 
 // out [end - begin, columns] = rows [begin, end).
-void unpackRows(const QuantizedMatrix& weights, std::int64_t begin, std::int64_t end, float* out);
+void unpackRows(const BlockMatrix& weights, std::int64_t begin, std::int64_t end, float* out);
 
 }  // namespace qllama::cpu

@@ -51,7 +51,7 @@ std::int32_t BlockSumQ4(const std::byte* block, std::int64_t row, const std::int
 }
 
 // The sum over two blocks, or over the last one.
-template <QuantFormat kFormat>
+template <BlockFormat kFormat>
 float PairSum(const std::byte* blocks, std::int64_t count, std::int64_t row,
               const std::int8_t* values) {
     std::int32_t steps = 0;
@@ -59,7 +59,7 @@ float PairSum(const std::byte* blocks, std::int64_t count, std::int64_t row,
     for (std::int64_t b = 0; b < count; ++b) {
         const std::byte* block = blocks + b * BlockBytes<kFormat>();
         const std::int8_t* mine = values + b * kBlockColumns;
-        if constexpr (kFormat == QuantFormat::Q4) {
+        if constexpr (kFormat == BlockFormat::Q4) {
             steps += BlockSumQ4(block, row, mine);
         } else {
             std::uint16_t scale;
@@ -67,10 +67,10 @@ float PairSum(const std::byte* blocks, std::int64_t count, std::int64_t row,
             sum += halfToFloat(scale) * static_cast<float>(BlockSumQ8(block, row, mine));
         }
     }
-    return kFormat == QuantFormat::Q4 ? static_cast<float>(steps) : sum;
+    return kFormat == BlockFormat::Q4 ? static_cast<float>(steps) : sum;
 }
 
-template <QuantFormat kFormat, int, int, int kStride>
+template <BlockFormat kFormat, int, int, int kStride>
 void TileProducts(const Tile* tile, std::int64_t blocks, const TokenBlocks<kStride>& tokens,
                   float (*out)[1][kTileRows]) {
     for (std::int64_t row = 0; row < kTileRows; ++row) {
@@ -80,7 +80,7 @@ void TileProducts(const Tile* tile, std::int64_t blocks, const TokenBlocks<kStri
                    PairSum<kFormat>(tile->blocks + index * BlockBytes<kFormat>(),
                                     std::min<std::int64_t>(2, blocks - index), row,
                                     tokens.groups + index * kBlockColumns);
-        out[0][0][row] = kFormat == QuantFormat::Q8 ? sum : sum * tile->factors[row];
+        out[0][0][row] = kFormat == BlockFormat::Q8 ? sum : sum * tile->factors[row];
     }
 }
 

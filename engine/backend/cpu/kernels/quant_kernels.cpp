@@ -40,8 +40,8 @@ HWY_INLINE void PutRow(const float* results, std::int64_t rows, bool accumulate,
 }
 
 // kTiles tiles, `stride` apart, times the tokens [token, token + kTokens).
-template <QuantFormat kFormat, int kTiles, int kTokens, int kTogether>
-void MultiplyInto(const QuantizedMatrix& weights, std::int64_t firstTile, std::int64_t stride,
+template <BlockFormat kFormat, int kTiles, int kTokens, int kTogether>
+void MultiplyInto(const BlockMatrix& weights, std::int64_t firstTile, std::int64_t stride,
                   const QuantizedActivations& activations, std::int64_t token,
                   const Target& target) {
     Tile tiles[kTiles];
@@ -68,8 +68,8 @@ void MultiplyInto(const QuantizedMatrix& weights, std::int64_t firstTile, std::i
     }
 }
 
-template <QuantFormat kFormat>
-void MatvecTilesOf(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
+template <BlockFormat kFormat>
+void MatvecTilesOf(const BlockMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
                    const QuantizedActivations& activations, const Target& target) {
     const std::int64_t length = (endTile - beginTile) / kMatvecTiles;
     for (std::int64_t i = 0; i < length; ++i)
@@ -80,8 +80,8 @@ void MatvecTilesOf(const QuantizedMatrix& weights, std::int64_t beginTile, std::
 }
 
 // kTiles neighbouring tiles times the tokens [token, end).
-template <QuantFormat kFormat, int kTiles>
-void MultiplyTile(const QuantizedMatrix& weights, std::int64_t tile,
+template <BlockFormat kFormat, int kTiles>
+void MultiplyTile(const BlockMatrix& weights, std::int64_t tile,
                   const QuantizedActivations& activations, std::int64_t token, std::int64_t end,
                   const Target& target) {
     for (; token + kTileTokens <= end; token += kTileTokens)
@@ -103,8 +103,8 @@ std::int64_t BlockTokens(const QuantizedActivations& activations) {
     return std::max<std::int64_t>(1, kBytes / together) * kTileTokens;
 }
 
-template <QuantFormat kFormat>
-void MultiplyTilesOf(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
+template <BlockFormat kFormat>
+void MultiplyTilesOf(const BlockMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
                      const QuantizedActivations& activations, std::int64_t n,
                      const Target& target) {
     if (n == 1) return MatvecTilesOf<kFormat>(weights, beginTile, endTile, activations, target);
@@ -119,14 +119,14 @@ void MultiplyTilesOf(const QuantizedMatrix& weights, std::int64_t beginTile, std
     }
 }
 
-void MultiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
+void MultiplyTiles(const BlockMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
                    const QuantizedActivations& activations, std::int64_t n, float* out,
                    std::int64_t outStride, bool accumulate) {
     const Target target{out, outStride, accumulate};
-    if (weights.format == QuantFormat::Q8)
-        MultiplyTilesOf<QuantFormat::Q8>(weights, beginTile, endTile, activations, n, target);
+    if (weights.format == BlockFormat::Q8)
+        MultiplyTilesOf<BlockFormat::Q8>(weights, beginTile, endTile, activations, n, target);
     else
-        MultiplyTilesOf<QuantFormat::Q4>(weights, beginTile, endTile, activations, n, target);
+        MultiplyTilesOf<BlockFormat::Q4>(weights, beginTile, endTile, activations, n, target);
 }
 
 void ResizeActivations(QuantizedActivations& activations, std::int64_t n, std::int64_t columns) {
@@ -295,7 +295,7 @@ void roundTokens(const float* x, std::int64_t columns, std::int64_t begin, std::
     HWY_DYNAMIC_DISPATCH(RoundTokens)(x, columns, begin, end, activations);
 }
 
-void multiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
+void multiplyTiles(const BlockMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
                    const QuantizedActivations& activations, std::int64_t n, float* out,
                    std::int64_t outStride, bool accumulate) {
     HWY_DYNAMIC_DISPATCH(MultiplyTiles)

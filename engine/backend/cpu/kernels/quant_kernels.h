@@ -1,4 +1,4 @@
-// Products of quantised tiles (quant/quant_format.h) with activations that are rounded to 8 bits, two
+// Products of quantised tiles (quant/block_format.h) with activations that are rounded to 8 bits, two
 // blocks of 32 with one scale.
 //
 // Contract: y[row] = sum over these pairs, in order, of the activations' scale * the pair's sum, in f32 with
@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/quant/quantized_matrix.h"
+#include "engine/quant/block_matrix.h"
 
 namespace qllama::cpu {
 
@@ -58,7 +58,7 @@ void roundTokens(const float* x, std::int64_t columns, std::int64_t begin, std::
 
 // out[token * outStride + row] (= or +=) w[row, :] . x[token, :] for the rows of tiles
 // [beginTile, endTile) and all tokens [0, n).
-void multiplyTiles(const QuantizedMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
+void multiplyTiles(const BlockMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
                    const QuantizedActivations& activations, std::int64_t n, float* out,
                    std::int64_t outStride, bool accumulate);
 

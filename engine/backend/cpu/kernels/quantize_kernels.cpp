@@ -232,7 +232,7 @@ void QuantizeTileQ4(const float* panel, std::int64_t stride, std::int64_t column
     for (std::int64_t row = 0; row < kTileRows; ++row)
         middleFactors[row] = rowFactors[row] * kMiddleStep;
     for (std::int64_t index = 0; index < blocks; ++index) {
-        std::byte* target = tile + index * infoOf(QuantFormat::Q4).blockBytes;
+        std::byte* target = tile + index * infoOf(BlockFormat::Q4).blockBytes;
         float* blockScales = scales.data() + index * kTileRows;
         float* blockMiddles = middles.data() + index * kTileRows;
         // A block far below the others of its row is left with one step, not with its middle alone.
@@ -290,7 +290,7 @@ void QuantizeTileQ8(const float* panel, std::int64_t stride, std::int64_t column
                     std::byte* tile) {
     const std::int64_t blocks = (columns + kBlockColumns - 1) / kBlockColumns;
     for (std::int64_t index = 0; index < blocks; ++index) {
-        std::byte* target = tile + index * infoOf(QuantFormat::Q8).blockBytes;
+        std::byte* target = tile + index * infoOf(BlockFormat::Q8).blockBytes;
         TransposedBlock block;
         ReadBlock(panel, stride, index * kBlockColumns, block);
         float largest[kTileRows];
@@ -316,18 +316,18 @@ bool AreFinite(const float* values, std::int64_t columns) {
 }
 
 // A row that no steps can stand for gets a scale that is no number, so that neither is what is made of it.
-void SpoilRow(QuantFormat format, std::int64_t row, std::byte* tile, float* rowFactors) {
+void SpoilRow(BlockFormat format, std::int64_t row, std::byte* tile, float* rowFactors) {
     constexpr float kNoNumber = std::numeric_limits<float>::quiet_NaN();
     const std::uint16_t half = floatToHalf(kNoNumber);
-    if (format == QuantFormat::Q8)
+    if (format == BlockFormat::Q8)
         std::memcpy(tile + row * 2, &half, sizeof half);
     else
         rowFactors[row] = kNoNumber;
 }
 
-void QuantizeTile(QuantFormat format, const float* panel, std::int64_t stride, std::int64_t columns,
+void QuantizeTile(BlockFormat format, const float* panel, std::int64_t stride, std::int64_t columns,
                   std::byte* tile, float* rowFactors) {
-    if (format == QuantFormat::Q8)
+    if (format == BlockFormat::Q8)
         QuantizeTileQ8(panel, stride, columns, tile);
     else
         QuantizeTileQ4(panel, stride, columns, tile, rowFactors);
@@ -344,7 +344,7 @@ HWY_EXPORT(QuantizeTile);
 
 namespace cpu {
 
-void quantizeTile(QuantFormat format, const float* panel, std::int64_t stride, std::int64_t columns,
+void quantizeTile(BlockFormat format, const float* panel, std::int64_t stride, std::int64_t columns,
                   std::byte* tile, float* rowFactors) {
     HWY_DYNAMIC_DISPATCH(QuantizeTile)(format, panel, stride, columns, tile, rowFactors);
 }

@@ -1,10 +1,10 @@
-// Rounds weights to the formats of quant/quant_format.h, a tile of 16 rows at a time.
+// Rounds weights to the formats of quant/block_format.h, a tile of 16 rows at a time.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "engine/quant/quant_format.h"
+#include "engine/quant/block_format.h"
 
 namespace qllama::cpu {
 
@@ -12,7 +12,7 @@ namespace qllama::cpu {
 // tile: blocks of the format, one after the other; rowFactors: [16] for formats that have them.
 // Scales and middles minimise the squared error of each block (see quantize_kernels.cpp). A row with a
 // value that is infinite or no number comes out as no numbers.
-void quantizeTile(QuantFormat format, const float* panel, std::int64_t stride, std::int64_t columns,
+void quantizeTile(BlockFormat format, const float* panel, std::int64_t stride, std::int64_t columns,
                   std::byte* tile, float* rowFactors);
 
 }  // namespace qllama::cpu

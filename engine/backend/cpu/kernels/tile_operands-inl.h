@@ -40,9 +40,9 @@ struct Tile {
     const float* factors;  // null for q8
 };
 
-template <QuantFormat kFormat>
+template <BlockFormat kFormat>
 constexpr std::int64_t BlockBytes() {
-    return kFormat == QuantFormat::Q8 ? 544 : 288;
+    return kFormat == BlockFormat::Q8 ? 544 : 288;
 }
 
 }  // namespace qllama::HWY_NAMESPACE

@@ -64,7 +64,7 @@ struct TileBlocks {
 // cache, which has room for more lines on their way. (1 KiB ahead alone is 9 % slower at q4.) For more
 // tokens, weights and activations come from there, a block ahead being enough. (The addresses may be
 // beyond both: fetching ahead never faults.)
-template <QuantFormat kFormat, int kTokens, int kTiles, int kStride>
+template <BlockFormat kFormat, int kTokens, int kTiles, int kStride>
 HWY_INLINE void FetchAhead(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
                            std::int64_t index) {
     constexpr bool kFew = kTokens < kTileTokens;
@@ -81,12 +81,12 @@ HWY_INLINE void FetchAhead(const TileBlocks<kTiles>& blocks, const TokenBlocks<k
 
 // The exact integer sums of a block for kTokens tokens, counted through at compile time alone: else this
 // compiler keeps them in memory.
-template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
+template <BlockFormat kFormat, int kTiles, int kTokens, int kStride>
 class BlockSums {
 public:
     HWY_INLINE void sum(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
                         std::int64_t index) {
-        start((kFormat == QuantFormat::Q8 ? tokens.starts : tokens.nibbleStarts) + index * kStride,
+        start((kFormat == BlockFormat::Q8 ? tokens.starts : tokens.nibbleStarts) + index * kStride,
               kSums);
         const std::int8_t* groups = tokens.groups + index * kBlockColumns * kStride;
         // Written out for one token, where the loop would be a good part of the work, but as a loop for
@@ -105,7 +105,7 @@ public:
 
 private:
     static constexpr int kVectors = kTiles * kTileVectors;
-    static constexpr int kStoredGroups = kFormat == QuantFormat::Q8 ? kGroups : kGroups / 2;
+    static constexpr int kStoredGroups = kFormat == BlockFormat::Q8 ? kGroups : kGroups / 2;
     static constexpr std::make_integer_sequence<int, kTokens * kVectors> kSums{};
     static constexpr std::make_integer_sequence<int, kVectors> kEach{};
 
@@ -122,7 +122,7 @@ private:
     HWY_INLINE void addStored(const TileBlocks<kTiles>& blocks, const std::int8_t* groups,
                               int index) {
         const std::int8_t* group = groups + index * kGroupColumns * kStride;
-        if constexpr (kFormat == QuantFormat::Q8) {
+        if constexpr (kFormat == BlockFormat::Q8) {
             addSigned(blocks, index, group, kEach);
         } else {
             addHalves(blocks, index, group, kEach);
@@ -156,15 +156,15 @@ private:
          ...);
     }
 
-    std::conditional_t<kFormat == QuantFormat::Q8, SignedSum, NibbleSum> m_sums[kTokens * kVectors];
+    std::conditional_t<kFormat == BlockFormat::Q8, SignedSum, NibbleSum> m_sums[kTokens * kVectors];
 };
 
 // How a pair's sum grows: by the sums of each block times the weights' scales, and with q4 by the middles.
-template <QuantFormat kFormat>
+template <BlockFormat kFormat>
 struct PairRules;
 
 template <>
-struct PairRules<QuantFormat::Q8> {
+struct PairRules<BlockFormat::Q8> {
     using Tag = RowFloatTag;
     struct Middles {};
     static HWY_INLINE RowFloats loadScales(const std::byte* block, std::int64_t row) {
@@ -183,7 +183,7 @@ struct PairRules<QuantFormat::Q8> {
 };
 
 template <>
-struct PairRules<QuantFormat::Q4> {
+struct PairRules<BlockFormat::Q4> {
     using Tag = IntTag;
     using Middles = Ints;
     static HWY_INLINE Ints loadScales(const std::byte* block, std::int64_t row) {
@@ -204,7 +204,7 @@ struct PairRules<QuantFormat::Q4> {
 };
 
 // The products so far of kPassRows rows of each tile with kTokens tokens.
-template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
+template <BlockFormat kFormat, int kTiles, int kTokens, int kStride>
 class PassSums {
 public:
     HWY_INLINE void clear() { clear(kSums); }
@@ -280,7 +280,7 @@ private:
 };
 
 // out [tile][token][row]
-template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
+template <BlockFormat kFormat, int kTiles, int kTokens, int kStride>
 HWY_INLINE void StoreProducts(const PassSums<kFormat, kTiles, kTokens, kStride>& sums,
                               std::int64_t row, const Tile* tiles,
                               float (*out)[kTokens][kTileRows]) {
@@ -290,14 +290,14 @@ HWY_INLINE void StoreProducts(const PassSums<kFormat, kTiles, kTokens, kStride>&
         const std::int64_t first = row + v % kTileVectors * kVectorRows;
         for (int t = 0; t < kTokens; ++t) {
             RowFloats sum = sums.at(t, v);
-            if constexpr (kFormat == QuantFormat::Q4)
+            if constexpr (kFormat == BlockFormat::Q4)
                 sum = hn::Mul(sum, hn::LoadU(d, tiles[tile].factors + first));
             hn::StoreU(sum, d, out[tile][t] + first);
         }
     }
 }
 
-template <QuantFormat kFormat, int kTiles>
+template <BlockFormat kFormat, int kTiles>
 HWY_INLINE TileBlocks<kTiles> BlocksAt(const Tile* tiles, std::int64_t index, std::int64_t row) {
     TileBlocks<kTiles> blocks{{}, row};
     for (int i = 0; i < kTiles; ++i)
@@ -306,7 +306,7 @@ HWY_INLINE TileBlocks<kTiles> BlocksAt(const Tile* tiles, std::int64_t index, st
 }
 
 // (Not a lambda: this compiler keeps in memory what one captures.)
-template <bool kIsFirst, bool kIsLast, QuantFormat kFormat, int kTiles, int kTokens, int kStride>
+template <bool kIsFirst, bool kIsLast, BlockFormat kFormat, int kTiles, int kTokens, int kStride>
 HWY_INLINE void AddBlock(const Tile* tiles, std::int64_t index, std::int64_t row,
                          const TokenBlocks<kStride>& tokens,
                          PassSums<kFormat, kTiles, kTokens, kStride>& sums) {
@@ -316,7 +316,7 @@ HWY_INLINE void AddBlock(const Tile* tiles, std::int64_t index, std::int64_t row
 }
 
 // kTiles tiles times kTokens tokens: out[tile][token][row].
-template <QuantFormat kFormat, int kTiles, int kTokens, int kStride>
+template <BlockFormat kFormat, int kTiles, int kTokens, int kStride>
 HWY_INLINE void TileProducts(const Tile* tiles, std::int64_t blocks,
                              const TokenBlocks<kStride>& tokens, float (*out)[kTokens][kTileRows]) {
     for (std::int64_t row = 0; row < kTileRows; row += kPassRows) {

@@ -1,4 +1,4 @@
-// A quantised or packed matrix in host memory (or in a mapped cache file), in the layout of quant_format.h.
+// A quantised or packed matrix in host memory (or in a mapped cache file), in the layout of block_format.h.
 #pragma once
 
 #include <cstddef>
@@ -6,15 +6,15 @@
 #include <memory>
 #include <span>
 
+#include "engine/quant/block_format.h"
 #include "engine/quant/packed_rows.h"
-#include "engine/quant/quant_format.h"
 
 namespace qllama {
 
 // Immutable once made; views share the memory: tiles (aligned to 64 bytes), factors, exceptions, one behind
 // the other.
-struct QuantizedMatrix {
-    QuantFormat format = QuantFormat::Q8;
+struct BlockMatrix {
+    BlockFormat format = BlockFormat::Q8;
     std::int64_t rows = 0;
     std::int64_t columns = 0;
     const std::byte* tiles = nullptr;   // [tileCount][blocksPerRow] blocks
@@ -22,8 +22,10 @@ struct QuantizedMatrix {
     // packed: row r has exceptions [r == 0 ? 0 : exceptionEnds[r - 1], exceptionEnds[r])
     const std::uint32_t* exceptionEnds = nullptr;  // [tileCount * 16]
     const PackedException* exceptions = nullptr;   // room for mostExceptions()
-    bool isWhole = true;  // false: it could not be packed, its bytes mean nothing
     std::shared_ptr<const void> owner;
+
+    // Whether it has bytes. Weights that cannot be packed have none: they are used as in the file.
+    [[nodiscard]] bool isMade() const { return tiles != nullptr; }
 
     [[nodiscard]] std::int64_t tileCount() const { return (rows + kTileRows - 1) / kTileRows; }
     [[nodiscard]] std::int64_t blocksPerRow() const {
@@ -59,9 +61,8 @@ struct QuantizedMatrix {
         const std::uint32_t begin = row == 0 ? 0 : exceptionEnds[row - 1];
         return {exceptions + begin, exceptionEnds[row] - begin};
     }
-    // Whether all exceptions lie within the matrix, or it is marked as one that could not be packed. Sets
-    // isWhole.
-    [[nodiscard]] bool checkExceptions();
+    // Whether all exceptions of a packed matrix lie within it.
+    [[nodiscard]] bool hasSoundExceptions() const;
 
     // Row `row` as f32; out has `columns` elements. For embeddings, other layouts, and tests.
     void dequantizeRow(std::int64_t row, std::span<float> out) const;

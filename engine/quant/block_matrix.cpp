@@ -1,4 +1,4 @@
-#include "engine/quant/quantized_matrix.h"
+#include "engine/quant/block_matrix.h"
 
 #include <algorithm>
 #include <cassert>
@@ -30,7 +30,7 @@ float dequantizeQ4(const std::byte* block, std::int64_t lane, std::int64_t colum
     return factor * static_cast<float>(scale * (value - kMiddleStep) + kMiddleStep * middle);
 }
 
-void unpackRow(const QuantizedMatrix& matrix, std::int64_t row, std::span<float> out) {
+void unpackRow(const BlockMatrix& matrix, std::int64_t row, std::span<float> out) {
     const std::byte* fields = matrix.tiles + row * matrix.blocksPerRow() * kPackedBlockBytes;
     for (std::int64_t column = 0; column < matrix.columns; ++column)
         out[static_cast<std::size_t>(column)] =
@@ -41,7 +41,7 @@ void unpackRow(const QuantizedMatrix& matrix, std::int64_t row, std::span<float>
 
 }  // namespace
 
-void QuantizedMatrix::placeAt(const std::byte* memory, std::shared_ptr<const void> memoryOwner) {
+void BlockMatrix::placeAt(const std::byte* memory, std::shared_ptr<const void> memoryOwner) {
     tiles = memory;
     owner = std::move(memoryOwner);
     if (infoOf(format).hasRowFactors)
@@ -51,10 +51,9 @@ void QuantizedMatrix::placeAt(const std::byte* memory, std::shared_ptr<const voi
     exceptions = reinterpret_cast<const PackedException*>(exceptionEnds + tileCount() * kTileRows);
 }
 
-bool QuantizedMatrix::checkExceptions() {
+bool BlockMatrix::hasSoundExceptions() const {
     const std::int64_t rowCount = tileCount() * kTileRows;
-    isWhole = exceptionEnds[rowCount - 1] <= mostExceptions();
-    if (!isWhole) return exceptionEnds[rowCount - 1] == kTooManyExceptions;
+    if (exceptionEnds[rowCount - 1] > mostExceptions()) return false;
     for (std::int64_t row = 1; row < rowCount; ++row)
         if (exceptionEnds[row] < exceptionEnds[row - 1]) return false;
     const std::span all(exceptions, exceptionEnds[rowCount - 1]);
@@ -63,7 +62,7 @@ bool QuantizedMatrix::checkExceptions() {
     });
 }
 
-void QuantizedMatrix::dequantizeRow(std::int64_t row, std::span<float> out) const {
+void BlockMatrix::dequantizeRow(std::int64_t row, std::span<float> out) const {
     assert(row >= 0 && row < rows && static_cast<std::int64_t>(out.size()) == columns);
     if (infoOf(format).hasExceptions) {
         unpackRow(*this, row, out);
@@ -75,7 +74,7 @@ void QuantizedMatrix::dequantizeRow(std::int64_t row, std::span<float> out) cons
         const std::byte* block = tile + column / kBlockColumns * infoOf(format).blockBytes;
         const std::int64_t inBlock = column % kBlockColumns;
         out[static_cast<std::size_t>(column)] =
-            format == QuantFormat::Q8 ? dequantizeQ8(block, lane, inBlock)
+            format == BlockFormat::Q8 ? dequantizeQ8(block, lane, inBlock)
                                       : dequantizeQ4(block, lane, inBlock, rowFactors[row]);
     }
 }

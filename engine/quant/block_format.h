@@ -1,6 +1,6 @@
-// The formats in which matrices are made anew and kept: what a block of weights looks like. One row in the
-// table of quant_format.cpp, one case in quantized_matrix.cpp and one pair of kernels for the next one.
-// Two of them are quantised; the third, packed_rows.h, loses nothing.
+// The formats in which matrices are made anew and kept: rows in blocks of 32 columns, laid out for our kernels.
+// The next one is one row in the table of block_format.cpp, one case in block_matrix.cpp and one pair of
+// kernels. Two of them are quantised; the third, packed_rows.h, loses nothing.
 //
 // The quantised ones divide a matrix into tiles of 16 rows and these into blocks of 32 columns. The bytes
 // of a block hold four neighbouring columns of row 0, then of row 1, ... row 15: a vector register
@@ -25,11 +25,11 @@
 
 namespace qllama {
 
-enum class QuantFormat : std::uint8_t { Q8, Q4, Packed };
+enum class BlockFormat : std::uint8_t { Q8, Q4, Packed };
 
 // To be raised when the bytes of a format come to mean something else: kept weights are then made
 // again.
-constexpr std::uint64_t kQuantLayoutVersion = 2;
+constexpr std::uint64_t kBlockLayoutVersion = 2;
 
 constexpr std::int64_t kTileRows = 16;
 constexpr std::int64_t kBlockColumns = 32;
@@ -39,17 +39,17 @@ constexpr std::int64_t kRoundedColumns = 2 * kBlockColumns;  // of activations w
 constexpr int kMiddleStep =
     8;  // q4: the q of the middle, and the steps of scale in one of the middle's
 
-struct QuantFormatInfo {
-    QuantFormat format;
+struct BlockFormatInfo {
+    BlockFormat format;
     std::string_view key;     // as the precision's
     std::int64_t blockBytes;  // of one tile and 32 columns
     bool hasRowFactors;
-    bool hasExceptions;  // and loses nothing: packed_rows.h
+    bool hasExceptions;  // packed_rows.h
 };
 
-std::span<const QuantFormatInfo> quantFormats();  // those that round
-const QuantFormatInfo& infoOf(QuantFormat format);
+std::span<const BlockFormatInfo> quantizedFormats();  // those that lose something
+const BlockFormatInfo& infoOf(BlockFormat format);
 // The format of that number, as kept in a file.
-std::optional<QuantFormat> formatFromNumber(std::uint64_t number);
+std::optional<BlockFormat> formatFromNumber(std::uint64_t number);
 
 }  // namespace qllama
