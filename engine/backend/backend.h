@@ -143,8 +143,8 @@ public:
 struct BackendOptions {
     int threadCount = 0;   // CPU: 0 = physical cores
     bool profile = false;  // OpenCL: time each kernel; costs a little
-    // Quantised weights from an earlier run, if any; used by loadMatrix() alone.
-    std::shared_ptr<BlockStore> quantized = {};
+    // Where quantised and packed weights are kept, if anywhere; used by loadMatrix() alone.
+    std::shared_ptr<BlockStore> store = {};
     // OpenCL: told the device's id when its kernels are about to be compiled, and "" afterwards; not
     // for those that an earlier run has left. Kept as long as the backend.
     std::function<void(const std::string& deviceId)> compiling = {};

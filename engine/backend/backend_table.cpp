@@ -20,14 +20,14 @@ constexpr BackendEntry kBackends[] = {
     {.owns = [](const std::string& deviceId) { return deviceId == "cpu"; },
      .create = [](const std::string&,
                   const BackendOptions& options) -> Result<std::unique_ptr<Backend>> {
-         return cpu::createCpuBackend(options.threadCount, options.quantized);
+         return cpu::createCpuBackend(options.threadCount, options.store);
      },
      .list = [](DeviceList& list) { list.devices.push_back(cpu::describeCpu()); }},
     {.owns = opencl::ownsDevice,
      .create =
          [](const std::string& deviceId, const BackendOptions& options) {
              return opencl::createOpenClBackend(deviceId, {.profile = options.profile,
-                                                           .quantized = options.quantized,
+                                                           .store = options.store,
                                                            .compiling = options.compiling});
          },
      .list = opencl::listDevices},

@@ -5,6 +5,14 @@
 namespace qllama {
 namespace {
 
+std::int64_t blockBytes(BlockFormat format, std::int64_t rows, std::int64_t columns) {
+    BlockMatrix matrix;
+    matrix.format = format;
+    matrix.rows = rows;
+    matrix.columns = columns;
+    return matrix.sizeBytes();
+}
+
 constexpr PrecisionInfo kPrecisions[] = {
     {Precision::Source, "source", "As in the file",
      "The weights are used where they lie in the file, without a copy."},
@@ -13,10 +21,10 @@ constexpr PrecisionInfo kPrecisions[] = {
     {Precision::F16, "f16", "16-bit float", "Rounded to 16 bits while loading."},
     {Precision::BF16, "bf16", "16-bit bfloat",
      "Rounded to 16 bits with the range of 32 while loading."},
-    {Precision::Packed, "packed", "bf16 in 12 bits",
-     "Weights that are bf16 in the file take 12 bits on the processor, exactly as they are: three "
-     "quarters of the memory, the same text, and with AVX2 or AVX-512 more tokens a second. "
-     "Others stay as in the file."},
+    {Precision::Packed, "packed", "Fewer bits without loss",
+     "On the processor, weights that are bf16 in the file take 12 bits and those that are f16 take "
+     "15, exactly as they are: less memory, the same text, and with AVX-512 (bf16: with AVX2, too) "
+     "more tokens a second. Others stay as in the file."},
     {Precision::Q8, "q8", "8-bit blocks",
      "Rounded to 8 bits in blocks of 32 while loading: half the memory and twice the speed of 16 "
      "bits, almost the same text."},
@@ -53,7 +61,6 @@ std::optional<DType> rowDType(Precision precision, DType source) {
         case Precision::BF16:
             return DType::BF16;
         case Precision::Packed:
-            if (source == DType::BF16) break;
             return rowDType(Precision::Source, source);
         case Precision::Q8:
         case Precision::Q4:
@@ -62,9 +69,14 @@ std::optional<DType> rowDType(Precision precision, DType source) {
     return std::nullopt;
 }
 
-std::optional<BlockFormat> madeFormat(Precision precision, DType source) {
-    if (rowDType(precision, source)) return std::nullopt;
-    return precision == Precision::Packed ? BlockFormat::Packed : quantFormat(precision);
+std::optional<BlockFormat> madeFormat(Precision precision, DType source, std::int64_t rows,
+                                      std::int64_t columns) {
+    if (precision != Precision::Packed) return quantFormat(precision);
+    if (source != DType::BF16 && source != DType::F16) return std::nullopt;
+    const BlockFormat format =
+        source == DType::BF16 ? BlockFormat::PackedBf16 : BlockFormat::PackedF16;
+    const bool isSmaller = blockBytes(format, rows, columns) < rows * columns * sizeOf(source);
+    return isSmaller && columns <= kMostPackedColumns ? std::optional(format) : std::nullopt;
 }
 
 std::optional<BlockFormat> quantFormat(Precision precision) {
@@ -79,14 +91,9 @@ Precision withoutPacking(Precision precision) {
 
 std::int64_t matrixBytes(Precision precision, DType source, std::int64_t rows,
                          std::int64_t columns) {
-    if (const auto dtype = rowDType(precision, source)) return rows * columns * sizeOf(*dtype);
-    if (precision == Precision::Packed && columns > kMostPackedColumns)
-        return rows * columns * sizeOf(source);
-    BlockMatrix matrix;
-    matrix.format = *madeFormat(precision, source);
-    matrix.rows = rows;
-    matrix.columns = columns;
-    return matrix.sizeBytes();
+    if (const auto format = madeFormat(precision, source, rows, columns))
+        return blockBytes(*format, rows, columns);
+    return rows * columns * sizeOf(*rowDType(precision, source));
 }
 
 }  // namespace qllama

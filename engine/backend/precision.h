@@ -17,7 +17,7 @@ enum class Precision {
     F32,
     F16,
     BF16,
-    Packed,  // bf16 in 12 bits without loss, on the CPU; otherwise as in the file
+    Packed,  // bf16 in 12 bits and f16 in 15 without loss, on the CPU; otherwise as in the file
     Q8,
     Q4,
 };
@@ -33,10 +33,12 @@ std::span<const PrecisionInfo> precisions();
 std::string_view keyOf(Precision precision);
 std::optional<Precision> precisionFromKey(std::string_view key);
 
-// The element type of a matrix that keeps plain rows, or the format of one that is made anew:
-// exactly one of the two, for a tensor stored as `source` in the file.
+// The format of a matrix that is made anew from a tensor stored as `source` in the file; none for one that keeps
+// plain rows, as those do that packing would not make smaller.
+std::optional<BlockFormat> madeFormat(Precision precision, DType source, std::int64_t rows,
+                                      std::int64_t columns);
+// The element type of plain rows; none of a precision that has none.
 std::optional<DType> rowDType(Precision precision, DType source);
-std::optional<BlockFormat> madeFormat(Precision precision, DType source);
 // The format of a precision that rounds to blocks, and its activations to 8 bits.
 std::optional<BlockFormat> quantFormat(Precision precision);
 

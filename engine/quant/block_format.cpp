@@ -1,18 +1,20 @@
 #include "engine/quant/block_format.h"
 
-#include "engine/quant/packed_rows.h"
+#include "engine/quant/packed_bf16.h"
+#include "engine/quant/packed_f16.h"
 
 namespace qllama {
 namespace {
 
 constexpr BlockFormatInfo kFormats[] = {
-    {BlockFormat::Q8, "q8", kTileRows * 2 + kTileRows* kBlockColumns, false, false},
-    {BlockFormat::Q4, "q4", kTileRows * 2 + kTileRows* kBlockColumns / 2, true, false},
-    {BlockFormat::Packed, "packed", kTileRows* kPackedBlockBytes, true, true},
+    {BlockFormat::Q8, "q8", kTileRows * 2 + kTileRows* kBlockColumns, 0, false, false},
+    {BlockFormat::Q4, "q4", kTileRows * 2 + kTileRows* kBlockColumns / 2, 0, true, false},
+    {BlockFormat::PackedBf16, "packed", kTileRows* kBf16BlockBytes, 0, true, true},
+    {BlockFormat::PackedF16, "packed", kTileRows* kF16BlockBytes, kF16Group, false, true},
 };
 
 constexpr std::size_t kQuantised = 2;  // that come first
-static_assert(kFormats[kQuantised].format == BlockFormat::Packed);
+static_assert(kFormats[kQuantised].format == BlockFormat::PackedBf16);
 
 }  // namespace
 

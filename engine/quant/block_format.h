@@ -1,6 +1,6 @@
 // The formats in which matrices are made anew and kept: rows in blocks of 32 columns, laid out for our kernels.
 // The next one is one row in the table of block_format.cpp, one case in block_matrix.cpp and one pair of
-// kernels. Two of them are quantised; the third, packed_rows.h, loses nothing.
+// kernels. Two of them are quantised; the others, packed_rows.h, lose nothing.
 //
 // The quantised ones divide a matrix into tiles of 16 rows and these into blocks of 32 columns. The bytes
 // of a block hold four neighbouring columns of row 0, then of row 1, ... row 15: a vector register
@@ -25,7 +25,7 @@
 
 namespace qllama {
 
-enum class BlockFormat : std::uint8_t { Q8, Q4, Packed };
+enum class BlockFormat : std::uint8_t { Q8, Q4, PackedBf16, PackedF16 };
 
 // To be raised when the bytes of a format come to mean something else: kept weights are then made
 // again.
@@ -41,8 +41,9 @@ constexpr int kMiddleStep =
 
 struct BlockFormatInfo {
     BlockFormat format;
-    std::string_view key;     // as the precision's
-    std::int64_t blockBytes;  // of one tile and 32 columns
+    std::string_view key;      // as the precision's
+    std::int64_t blockBytes;   // of 16 rows and 32 columns
+    std::int64_t sparedBlock;  // one of so many takes no bytes; 0: none
     bool hasRowFactors;
     bool hasExceptions;  // packed_rows.h
 };

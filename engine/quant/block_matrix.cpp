@@ -31,12 +31,14 @@ float dequantizeQ4(const std::byte* block, std::int64_t lane, std::int64_t colum
 }
 
 void unpackRow(const BlockMatrix& matrix, std::int64_t row, std::span<float> out) {
-    const std::byte* fields = matrix.tiles + row * matrix.blocksPerRow() * kPackedBlockBytes;
+    const auto toFloat = matrix.format == BlockFormat::PackedBf16 ? bfloat16ToFloat : halfToFloat;
+    const std::byte* begin = matrix.tiles + row * matrix.rowBytes();
+    const float factor = matrix.rowFactors == nullptr ? 1.0F : matrix.rowFactors[row];
     for (std::int64_t column = 0; column < matrix.columns; ++column)
         out[static_cast<std::size_t>(column)] =
-            bfloat16ToFloat(unpackField(fields, column, matrix.rowFactors[row]));
+            toFloat(unpackWeight(matrix.format, begin, column, factor));
     for (const PackedException& exception : matrix.exceptionsOf(row))
-        out[exception.column] = bfloat16ToFloat(exception.bits);
+        out[exception.column] = toFloat(exception.bits);
 }
 
 }  // namespace

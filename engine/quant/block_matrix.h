@@ -17,8 +17,8 @@ struct BlockMatrix {
     BlockFormat format = BlockFormat::Q8;
     std::int64_t rows = 0;
     std::int64_t columns = 0;
-    const std::byte* tiles = nullptr;   // [tileCount][blocksPerRow] blocks
-    const float* rowFactors = nullptr;  // q4, packed: [tileCount * 16]; else null
+    const std::byte* tiles = nullptr;   // [tileCount * tileBytes()]: tiles, or rows if packed
+    const float* rowFactors = nullptr;  // q4, packed bf16: [tileCount * 16]; else null
     // packed: row r has exceptions [r == 0 ? 0 : exceptionEnds[r - 1], exceptionEnds[r])
     const std::uint32_t* exceptionEnds = nullptr;  // [tileCount * 16]
     const PackedException* exceptions = nullptr;   // room for mostExceptions()
@@ -32,8 +32,11 @@ struct BlockMatrix {
         return (columns + kBlockColumns - 1) / kBlockColumns;
     }
     [[nodiscard]] std::int64_t tileBytes() const {
-        return blocksPerRow() * infoOf(format).blockBytes;
+        const BlockFormatInfo& info = infoOf(format);
+        const std::int64_t spared = info.sparedBlock == 0 ? 0 : blocksPerRow() / info.sparedBlock;
+        return (blocksPerRow() - spared) * info.blockBytes;
     }
+    [[nodiscard]] std::int64_t rowBytes() const { return tileBytes() / kTileRows; }  // if packed
     [[nodiscard]] std::int64_t tilesBytes() const { return tileCount() * tileBytes(); }
     [[nodiscard]] std::int64_t rowFactorsBytes() const {
         return infoOf(format).hasRowFactors ? tileCount() * kTileRows * 4 : 0;

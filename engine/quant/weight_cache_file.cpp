@@ -82,7 +82,7 @@ bool isSound(const CachedMatrix& matrix, std::uint64_t payloadEnd) {
         return extent >= 1 && extent <= static_cast<std::int64_t>(kMaxExtent);
     };
     if (!extentFits(matrix.rows) || !extentFits(matrix.columns)) return false;
-    if (matrix.offset == 0) return matrix.format == BlockFormat::Packed;
+    if (matrix.offset == 0) return infoOf(matrix.format).hasExceptions;
     if (matrix.offset % kCachePage != 0 || matrix.offset > payloadEnd) return false;
     return matrix.sizeBytes() <= payloadEnd - matrix.offset;
 }

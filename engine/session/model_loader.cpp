@@ -118,7 +118,7 @@ Result<std::shared_ptr<WeightCache>> openWeightCache(const LoadRequest& request,
     if (request.weightCacheFolder.empty()) return std::shared_ptr<WeightCache>();
     std::int64_t payloadBytes = 0;
     for (const auto& [name, tensor] : checkpoint.tensors)
-        if (tensor.shape.size() == 2 && madeFormat(request.precision, tensor.dtype))
+        if (isMade(request.precision, tensor))
             payloadBytes +=
                 matrixBytes(request.precision, tensor.dtype, tensor.shape[0], tensor.shape[1]) +
                 static_cast<std::int64_t>(kCachePage);
@@ -193,9 +193,8 @@ void addUnpackedNote(const LoadRequest& request, ModelInfo& info) {
         planned += stage.weightBytes;
     if (info.weightBytes > planned)
         info.notes.push_back(
-            "Matrices in which too many weights are zero, or far smaller than the others, cannot "
-            "be "
-            "packed and stay as in the file: together " +
+            "Matrices in which too many weights are zero or far from the others in size (bf16), or "
+            "2 and more (f16), cannot be packed and stay as in the file: together " +
             std::to_string((info.weightBytes - planned + 1023) / 1024) + " KiB more than planned.");
 }
 
@@ -263,7 +262,7 @@ Result<void> moveStageToCpu(LoadedModel& model, std::size_t index, const Error& 
     }
     if (cache && !cache->wasFound()) cache.reset();  // one stage alone is not worth keeping
     QLLAMA_TRY(auto backend,
-               createBackend("cpu", {.threadCount = request.threadCount, .quantized = cache}));
+               createBackend("cpu", {.threadCount = request.threadCount, .store = cache}));
     const StagePlacement& stage = plan.stages[index];
     QLLAMA_TRY(auto weights, loadStage(*backend, checkpoint, placement.config, placement.precision,
                                        stage.firstLayer, stage.layerCount, {}, std::move(stop)));
@@ -335,7 +334,7 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     if (making.isKept) {
         QLLAMA_TRY(cache, openWeightCache(request, checkpoint, stop));
     }
-    wanted.options.quantized = cache;
+    wanted.options.store = cache;
     const auto teller = std::make_shared<ProgressTeller>(
         progress, cache && cache->wasFound() ? LoadWork::None : making.work);
     // The backends outlive the loading, and with it the teller.
@@ -347,7 +346,7 @@ Result<std::unique_ptr<LoadedModel>> loadModel(const LoadRequest& request,
     auto loaded = loadPipeline(wanted, checkpoint, report, weightsStop);
     if (loaded.ok() && cache && !cache->finish()) {
         loaded = cancelledError();  // first frees what it holds
-        wanted.options.quantized.reset();
+        wanted.options.store.reset();
         loaded = loadPipeline(wanted, checkpoint, report, weightsStop);
     }
     if (tokenizer) {

@@ -206,8 +206,9 @@ void addPackingNotes(const PlacementRequest& request, const Checkpoint& checkpoi
     if (request.precision != Precision::Packed) return;
     if (!makesAny(request.precision, checkpoint.tensors)) {
         plan.notes.push_back(
-            "Only bf16 is packed, and no matrix of this model is stored as bf16: the weights stay "
-            "as in the file.");
+            "Only bf16 and f16 are packed, and no matrix of this model is stored as one of these "
+            "and "
+            "gets smaller: the weights stay as in the file.");
         return;
     }
     for (const StagePlacement& stage : plan.stages)
@@ -248,11 +249,14 @@ bool PlacementPlan::usesCpu() const {
                        [](const StagePlacement& stage) { return stage.device.id == "cpu"; });
 }
 
+bool isMade(Precision precision, const CatalogTensor& tensor) {
+    return tensor.shape.size() == 2 &&
+           madeFormat(precision, tensor.dtype, tensor.shape[0], tensor.shape[1]);
+}
+
 bool makesAny(Precision precision, const TensorCatalog& tensors) {
-    return std::any_of(tensors.begin(), tensors.end(), [precision](const auto& named) {
-        const CatalogTensor& tensor = named.second;
-        return tensor.shape.size() == 2 && madeFormat(precision, tensor.dtype);
-    });
+    return std::any_of(tensors.begin(), tensors.end(),
+                       [precision](const auto& named) { return isMade(precision, named.second); });
 }
 
 std::string placeText(const StagePlacement& stage) {

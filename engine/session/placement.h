@@ -55,7 +55,8 @@ struct PlacementRequest {
     std::vector<std::int64_t> layerLimits = {};
 };
 
-// Whether a precision makes any of the matrices anew, on a device that can.
+// Whether a precision makes a matrix anew, or any of them, on a device that can.
+[[nodiscard]] bool isMade(Precision precision, const CatalogTensor& tensor);
 bool makesAny(Precision precision, const TensorCatalog& tensors);
 
 // Fails with InvalidRequest for a split that is not one of this model, with OutOfMemory when the

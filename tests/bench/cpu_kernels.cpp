@@ -30,7 +30,21 @@ constexpr Shape kShapes[] = {
     {"1.1b_w2", 2048, 5632}, {"1.1b_output", 32000, 2048}, {"7b_wq", 4096, 4096},
     {"7b_w1", 11008, 4096},  {"7b_w2", 4096, 11008},       {"7b_output", 32000, 4096},
 };
-constexpr const char* kPrecisions[] = {"f32", "f16", "bf16", "packed", "q8", "q4"};
+struct Weights {
+    const char* name;
+    Precision precision;
+    DType inFile = DType::F16;
+};
+
+constexpr Weights kWeights[] = {
+    {"f32", Precision::F32},
+    {"f16", Precision::F16},
+    {"bf16", Precision::BF16},
+    {"packed_bf16", Precision::Packed, DType::BF16},
+    {"packed_f16", Precision::Packed},
+    {"q8", Precision::Q8},
+    {"q4", Precision::Q4},
+};
 
 // Copies of a matrix that together are far larger than the caches, so that each product reads memory.
 constexpr std::int64_t kBytesBeyondCaches = std::int64_t{256} << 20;
@@ -40,25 +54,24 @@ Backend& backend() {
     return *cpu;
 }
 
-std::vector<std::unique_ptr<Matrix>> copiesOf(const Shape& shape, const char* precision) {
+std::vector<std::unique_ptr<Matrix>> copiesOf(const Shape& shape, const Weights& weights) {
     std::vector<std::unique_ptr<Matrix>> copies;
     for (std::int64_t bytes = 0; bytes < kBytesBeyondCaches; bytes += copies.back()->sizeBytes()) {
         // A tensor of its own for each: f16 is used where it lies.
         const auto values = randomValues(shape.rows * shape.columns, copies.size() + 1, 0.02F);
-        const DType dtype = precision == std::string_view("packed") ? DType::BF16 : DType::F16;
-        const auto tensor = tensorOf("w", {shape.rows, shape.columns}, dtype, values);
-        copies.push_back(backend().loadMatrix(tensor, *precisionFromKey(precision), {}).value());
+        const auto tensor = tensorOf("w", {shape.rows, shape.columns}, weights.inFile, values);
+        copies.push_back(backend().loadMatrix(tensor, weights.precision, {}).value());
     }
     return copies;
 }
 
-void product(benchmark::State& state, const Shape& shape, const char* precision, std::int64_t n) {
+void product(benchmark::State& state, const Shape& shape, const Weights& weights, std::int64_t n) {
     // One at a time in memory: the last shape and precision that was asked for.
     static std::map<std::string, std::vector<std::unique_ptr<Matrix>>> kept;
-    const std::string key = std::string(shape.name) + precision;
+    const std::string key = std::string(shape.name) + weights.name;
     if (!kept.contains(key)) {
         kept.clear();
-        kept[key] = copiesOf(shape, precision);
+        kept[key] = copiesOf(shape, weights);
     }
     const auto& copies = kept[key];
     const auto x = bufferOf(backend(), randomValues(n * shape.columns, 2, 1.0F));
@@ -156,12 +169,13 @@ void registerAll() {
                 ->UseRealTime()
                 ->Unit(benchmark::kMicrosecond);
     for (const Shape& shape : kShapes)
-        for (const char* precision : kPrecisions)
+        for (const Weights& weights : kWeights)
             for (const std::int64_t n : {1, 512})
                 benchmark::RegisterBenchmark(
-                    (std::string(shape.name) + "/" + precision + "/" + std::to_string(n)).c_str(),
-                    [&shape, precision, n](benchmark::State& state) {
-                        product(state, shape, precision, n);
+                    (std::string(shape.name) + "/" + weights.name + "/" + std::to_string(n))
+                        .c_str(),
+                    [&shape, &weights, n](benchmark::State& state) {
+                        product(state, shape, weights, n);
                     })
                     ->UseRealTime()
                     ->Unit(benchmark::kMillisecond);

@@ -29,9 +29,9 @@ std::int64_t paddedRows(const MatmulTask& task, std::int64_t granularity) {
 
 class CpuBackend final : public Backend {
 public:
-    CpuBackend(int threadCount, std::shared_ptr<BlockStore> quantized)
+    CpuBackend(int threadCount, std::shared_ptr<BlockStore> store)
         : m_device(describeCpu()),
-          m_quantizedStore(std::move(quantized)),
+          m_store(std::move(store)),
           m_pool(threadCount > 0 ? threadCount : physicalCoreCount()),
           m_rooms(static_cast<std::size_t>(m_pool.threadCount())) {}
 
@@ -39,7 +39,7 @@ public:
 
     Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
                                                std::stop_token stop) override {
-        return cpu::loadMatrix(tensor, precision, m_pool, m_quantizedStore.get(), stop);
+        return cpu::loadMatrix(tensor, precision, m_pool, m_store.get(), stop);
     }
 
     Result<std::unique_ptr<Buffer>> loadVector(const CatalogTensor& tensor) override {
@@ -217,7 +217,7 @@ private:
     }
 
     DeviceInfo m_device;
-    std::shared_ptr<BlockStore> m_quantizedStore;  // may be empty
+    std::shared_ptr<BlockStore> m_store;  // may be empty
     ThreadPool m_pool;
     AttentionScratch m_attentionScratch;
     QuantizedActivations m_quantized;
@@ -227,8 +227,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Backend> createCpuBackend(int threadCount, std::shared_ptr<BlockStore> quantized) {
-    return std::make_unique<CpuBackend>(threadCount, std::move(quantized));
+std::unique_ptr<Backend> createCpuBackend(int threadCount, std::shared_ptr<BlockStore> store) {
+    return std::make_unique<CpuBackend>(threadCount, std::move(store));
 }
 
 }  // namespace qllama::cpu

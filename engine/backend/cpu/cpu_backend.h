@@ -15,7 +15,6 @@ DeviceInfo describeCpu();
 std::vector<std::string> simdTargetsFound();
 
 // threadCount 0: one thread for each physical core. `quantized` may be empty.
-std::unique_ptr<Backend> createCpuBackend(int threadCount,
-                                          std::shared_ptr<BlockStore> quantized = {});
+std::unique_ptr<Backend> createCpuBackend(int threadCount, std::shared_ptr<BlockStore> store = {});
 
 }  // namespace qllama::cpu

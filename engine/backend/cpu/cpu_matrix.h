@@ -61,7 +61,7 @@ private:
     std::shared_ptr<const void> m_owner;
 };
 
-// Rows of bf16 in 12 bits: the results of a RowMatrix with them (packed_kernels.h).
+// Rows of bf16 or f16 in fewer bits: the results of a RowMatrix with them (packed_kernels.h).
 class PackedMatrix final : public CpuMatrix {
 public:
     explicit PackedMatrix(BlockMatrix weights) : m_weights(std::move(weights)) {}

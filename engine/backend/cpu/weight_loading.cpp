@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -118,21 +119,32 @@ struct NewMatrix {
     std::byte* bytes = nullptr;
 };
 
-// Of a tensor of bf16: where it lies, or in `bits` if it lies in several pieces.
+// Of a tensor of 16-bit floats: where it lies, or in `bits` if it lies in several pieces.
 std::span<const std::uint16_t> bitsOfRow(const CatalogTensor& tensor, std::int64_t row,
                                          std::vector<std::uint16_t>& bits,
                                          std::vector<float>& wide) {
     const auto columns = static_cast<std::size_t>(tensor.shape.back());
-    if (usableInPlace(tensor, DType::BF16))
+    if (usableInPlace(tensor, tensor.dtype))
         return {reinterpret_cast<const std::uint16_t*>(tensor.parts.front().data()) +
                     static_cast<std::size_t>(row) * columns,
                 columns};
     bits.resize(columns);
     wide.resize(columns);
     tensor.readRow(row, wide);
-    std::transform(wide.begin(), wide.end(), bits.begin(), [](float value) {
+    // Not rounded: of a NaN all bits.
+    const auto bitsOfBf16 = [](float value) {
         return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16);
-    });
+    };
+    const auto bitsOfF16 = [](float value) {
+        if (!std::isnan(value)) return floatToHalf(value);
+        const auto wideBits = std::bit_cast<std::uint32_t>(value);
+        return static_cast<std::uint16_t>((wideBits >> 16 & 0x8000U) | 0x7C00U |
+                                          (wideBits >> 13 & 0x3FFU));
+    };
+    if (tensor.dtype == DType::BF16)
+        std::transform(wide.begin(), wide.end(), bits.begin(), bitsOfBf16);
+    else
+        std::transform(wide.begin(), wide.end(), bits.begin(), bitsOfF16);
     return bits;
 }
 
@@ -182,12 +194,12 @@ Result<BlockMatrix> quantizeTensor(const CatalogTensor& tensor, BlockFormat form
     return std::move(made.matrix);
 }
 
-Result<BlockMatrix> packTensor(const CatalogTensor& tensor, ThreadPool& pool,
+Result<BlockMatrix> packTensor(const CatalogTensor& tensor, BlockFormat format, ThreadPool& pool,
                                std::stop_token stop) {
-    NewMatrix made(tensor, BlockFormat::Packed);
+    NewMatrix made(tensor, format);
     QLLAMA_CHECK(made.allocate());
     const BlockMatrix& matrix = made.matrix;
-    const std::int64_t rowBytes = matrix.tileBytes() / kTileRows;
+    const bool hasFactors = infoOf(format).hasRowFactors;
     std::vector<std::vector<PackedException>> exceptions(
         static_cast<std::size_t>(matrix.tileCount() * kTileRows));
     std::atomic<std::int64_t> count{0};  // of exceptions; with too many there is no use of going on
@@ -195,14 +207,15 @@ Result<BlockMatrix> packTensor(const CatalogTensor& tensor, ThreadPool& pool,
         return [&, packed = PackedRow(), bits = std::vector<std::uint16_t>(),
                 wide = std::vector<float>()](std::int64_t row) mutable {
             if (count > matrix.mostExceptions()) return;
-            packRow(bitsOfRow(tensor, row, bits, wide), made.bytes + row * rowBytes, packed);
-            made.rowFactors()[row] = packed.factor;
+            packRow(format, bitsOfRow(tensor, row, bits, wide),
+                    made.bytes + row * matrix.rowBytes(), packed);
+            if (hasFactors) made.rowFactors()[row] = packed.factor;
             count += packed.isWhole ? static_cast<std::int64_t>(packed.exceptions.size())
                                     : matrix.mostExceptions() + 1;
             exceptions[static_cast<std::size_t>(row)] = packed.exceptions;
         };
     }));
-    if (count > matrix.mostExceptions()) return NewMatrix(tensor, BlockFormat::Packed).matrix;
+    if (count > matrix.mostExceptions()) return NewMatrix(tensor, format).matrix;
     putExceptions(exceptions, made);
     return std::move(made.matrix);
 }
@@ -213,8 +226,8 @@ Result<BlockMatrix> findOrMake(const CatalogTensor& tensor, BlockFormat format, 
         if (auto found =
                 store->find(tensor.name, format, tensor.shape.front(), tensor.shape.back()))
             return *std::move(found);
-    QLLAMA_TRY(BlockMatrix matrix, format == BlockFormat::Packed
-                                       ? packTensor(tensor, pool, std::move(stop))
+    QLLAMA_TRY(BlockMatrix matrix, infoOf(format).hasExceptions
+                                       ? packTensor(tensor, format, pool, std::move(stop))
                                        : quantizeTensor(tensor, format, pool, std::move(stop)));
     if (store == nullptr) return matrix;
     if (firstRead == FirstRead::AtOnce) {
@@ -246,16 +259,15 @@ void populate(const CatalogTensor& tensor, ThreadPool& pool, const std::stop_tok
 Result<std::unique_ptr<Matrix>> loadMatrix(const CatalogTensor& tensor, Precision precision,
                                            ThreadPool& pool, BlockStore* store,
                                            std::stop_token stop) {
-    if (const auto wanted = rowDType(precision, tensor.dtype))
-        return loadRows(tensor, *wanted, pool, stop);
-    const BlockFormat format = *madeFormat(precision, tensor.dtype);
-    const bool isPacked = format == BlockFormat::Packed;
-    if (isPacked && tensor.shape.back() > kMostPackedColumns)
-        return loadRows(tensor, tensor.dtype, pool, stop);
+    const auto rowType = rowDType(precision, tensor.dtype);
+    const auto format =
+        madeFormat(precision, tensor.dtype, tensor.shape.front(), tensor.shape.back());
+    if (!format) return loadRows(tensor, *rowType, pool, stop);
     QLLAMA_TRY(BlockMatrix matrix,
-               findOrMake(tensor, format, pool, store, FirstRead::OnceModelIsKept, stop));
-    if (!matrix.isMade()) return loadRows(tensor, tensor.dtype, pool, stop);
-    if (isPacked) return std::unique_ptr<Matrix>(std::make_unique<PackedMatrix>(std::move(matrix)));
+               findOrMake(tensor, *format, pool, store, FirstRead::OnceModelIsKept, stop));
+    if (!matrix.isMade()) return loadRows(tensor, *rowType, pool, stop);
+    if (infoOf(*format).hasExceptions)
+        return std::unique_ptr<Matrix>(std::make_unique<PackedMatrix>(std::move(matrix)));
     return std::unique_ptr<Matrix>(std::make_unique<TileMatrix>(std::move(matrix)));
 }
 

@@ -35,8 +35,9 @@ void populate(const CatalogTensor& tensor, ThreadPool& pool, const std::stop_tok
 // back as they are used up.
 Result<BlockMatrix> quantizeTensor(const CatalogTensor& tensor, BlockFormat format,
                                    ThreadPool& pool, std::stop_token stop);
-// The same without loss, of a tensor of bf16 with at most kMostPackedColumns. One that
+// The same without loss, of a tensor of the format's floats with at most kMostPackedColumns. One that
 // cannot be packed is not made: see BlockMatrix::isMade().
-Result<BlockMatrix> packTensor(const CatalogTensor& tensor, ThreadPool& pool, std::stop_token stop);
+Result<BlockMatrix> packTensor(const CatalogTensor& tensor, BlockFormat format, ThreadPool& pool,
+                               std::stop_token stop);
 
 }  // namespace qllama::cpu

@@ -74,7 +74,7 @@ public:
         if (format->quant) m_rounding->expect(tensor.shape.back());
         if (!m_pool) m_pool = std::make_unique<ThreadPool>(physicalCoreCount());
         return opencl::loadMatrix(m_queue, *kernels, tensor,
-                                  {*m_pool, m_options.quantized.get(), std::move(stop)});
+                                  {*m_pool, m_options.store.get(), std::move(stop)});
     }
 
     Result<std::unique_ptr<Buffer>> loadVector(const CatalogTensor& tensor) override {

@@ -27,7 +27,7 @@ struct OpenClOptions {
     // items run the CPU's in any case.
     FormChoice form = FormChoice::Automatic;
     bool profile = false;
-    std::shared_ptr<BlockStore> quantized = {};              // see BackendOptions
+    std::shared_ptr<BlockStore> store = {};                  // see BackendOptions
     std::function<void(const std::string&)> compiling = {};  // see BackendOptions
     // Tests: treat the device's largest allocation as this much (0: as it is).
     std::int64_t largestAllocation = 0;

@@ -28,6 +28,7 @@ inline std::filesystem::path onlyFile(const std::filesystem::path& folder) {
 struct Loaded {
     std::vector<float> logits;
     std::vector<std::string> notes;
+    std::int64_t weightBytes = 0;
 };
 
 class KeptModel {
@@ -46,8 +47,12 @@ public:
     }
 
     Loaded load(Precision precision, const LoadProgressSink& progress = {}) {
+        return loadFrom(modelFolder(), precision, progress);
+    }
+    Loaded loadFrom(const std::filesystem::path& folder, Precision precision,
+                    const LoadProgressSink& progress = {}) {
         LoadRequest request;
-        request.location.model = modelFolder();
+        request.location.model = folder;
         request.precision = precision;
         request.needsTokenizer = false;
         request.contextLength = 16;
@@ -59,7 +64,8 @@ public:
         const TokenId tokens[] = {1, 50, 100, 7};
         if (!transformer.forward(tokens, {}, {}).ok()) qFatal("forward failed");
         const auto logits = transformer.logits();
-        return {{logits.begin(), logits.end()}, model.value()->info.notes};
+        const ModelInfo& info = model.value()->info;
+        return {{logits.begin(), logits.end()}, info.notes, info.weightBytes};
     }
 
     [[nodiscard]] std::filesystem::path modelFolder() const { return path("model"); }

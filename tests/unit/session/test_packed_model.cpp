@@ -20,6 +20,7 @@ private slots:
     void initTestCase() { QVERIFY(make()); }
     void init() { beginCache(); }
     void packedWeightsAreThoseOfTheFile();
+    void packedHalvesAreThoseOfTheFile();
     void matricesThatCannotBePackedAreNamed();
     void exceptionsOutsideOfTheMatrixAreMended_data();
     void exceptionsOutsideOfTheMatrixAreMended();
@@ -51,7 +52,7 @@ void TestPackedModel::exceptionsOutsideOfTheMatrixAreMended() {
     for (const auto& [name, tensor] : checkpoint.tensors) {
         if (tensor.shape.size() != 2) continue;
         auto matrix =
-            sound.value()->find(name, BlockFormat::Packed, tensor.shape[0], tensor.shape[1]);
+            sound.value()->find(name, BlockFormat::PackedBf16, tensor.shape[0], tensor.shape[1]);
         QVERIFY(matrix.has_value());
         if (name == "output.weight") {
             const auto bytes = std::make_shared<std::vector<std::byte>>(
@@ -80,6 +81,21 @@ void TestPackedModel::packedWeightsAreThoseOfTheFile() {
     const Loaded source = load(Precision::Source);
     QVERIFY(load(Precision::Packed).logits == source.logits);
     QVERIFY(load(Precision::Packed).logits == source.logits);  // from the file
+}
+
+void TestPackedModel::packedHalvesAreThoseOfTheFile() {
+    const fs::path folder = path("halves");
+    const auto shape = parseModelShape("dim=512,layers=2,heads=4,kv-heads=2,ffn=1056,vocab=101");
+    QVERIFY(shape.ok());
+    QVERIFY(
+        makeModel({.shape = shape.value(), .folder = folder, .dtype = DType::F16}, {}, {}).ok());
+    const Loaded source = loadFrom(folder, Precision::Source);
+    for (int start = 0; start < 2; ++start) {  // the second from the file
+        const Loaded packed = loadFrom(folder, Precision::Packed);
+        QVERIFY(packed.logits == source.logits);
+        QVERIFY(packed.weightBytes < source.weightBytes);
+    }
+    QVERIFY(!onlyFile(m_cache).empty());
 }
 
 // Every second weight of the output is zero.
@@ -120,7 +136,7 @@ void TestPackedModel::matricesThatCannotBePackedAreNamed() {
                                    .precision = "packed"},
                                   {});
     QVERIFY(kept.ok() && kept.value()->wasFound());
-    const auto output = kept.value()->find("output.weight", BlockFormat::Packed, 101, 64);
+    const auto output = kept.value()->find("output.weight", BlockFormat::PackedBf16, 101, 64);
     QVERIFY(output.has_value() && !output->isMade());
 }
 

@@ -91,7 +91,8 @@ void TestWeightCache::secondStartTakesTheFile() {
 
     auto found = WeightCache::open(options, {});
     QVERIFY(found.ok() && found.value()->wasFound());
-    auto output = found.value()->find("output.weight", *madeFormat(wanted, DType::BF16), 101, 64);
+    auto output =
+        found.value()->find("output.weight", *madeFormat(wanted, DType::BF16, 101, 64), 101, 64);
     QVERIFY(output.has_value());
     std::vector<std::byte> tiles(output->tiles, output->tiles + output->tilesBytes());
     std::fill(tiles.begin(), tiles.end(), std::byte{0});
@@ -102,7 +103,7 @@ void TestWeightCache::secondStartTakesTheFile() {
     for (const auto& [name, tensor] : checkpoint.tensors) {
         if (tensor.shape.size() != 2) continue;
         BlockMatrix zero;
-        zero.format = *madeFormat(wanted, DType::BF16);
+        zero.format = *madeFormat(wanted, DType::BF16, 101, 64);
         zero.rows = tensor.shape[0];
         zero.columns = tensor.shape[1];
         const auto bytes =

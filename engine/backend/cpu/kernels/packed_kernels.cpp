@@ -5,130 +5,35 @@
 #include <cstring>
 #include <utility>
 
-#include "engine/tensor/dtype.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/packed_kernels.cpp"
 #include <hwy/foreach_target.h>
 
 #include "engine/backend/cpu/kernels/fold_lanes-inl.h"
 #include "engine/backend/cpu/kernels/for_count-inl.h"
+#include "engine/backend/cpu/kernels/packed_fields-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
-
-constexpr std::size_t kLaneCount = hn::MaxLanes(F32Tag());
-constexpr std::size_t kBlock = kBlockColumns;
-constexpr std::size_t kBlockBytes = kPackedBlockBytes;
 
 // Rows are read side by side as row_kernels.cpp does for one token, and for the same reasons; with so many
 // tokens their sums fill the registers.
 constexpr int kRowsTogether = 4;
 constexpr int kMostTokens = kHasAvx512 ? 6 : 3;
 
-// So many blocks are whole cache lines; each is fetched once.
-constexpr std::size_t kTurnBlocks = 4;
-constexpr int kTurnLines = kTurnBlocks * kPackedBlockBytes / kLineBytes;
-static_assert(kTurnLines * kLineBytes == kTurnBlocks * kPackedBlockBytes);
-
-// A field whose sign is the highest bit becomes a bf16, or with zeros behind it a float: its sign, its exponent,
-// of which the upper four bits are those of 2^-15 to 2^0, its mantissa.
-constexpr std::uint16_t kFieldBits = 0x87FF;
-constexpr std::uint16_t kExponentBits = 112 << 7;
-
-// A vector is read whole, of which a row's last fields are a part: behind those of the last row are the factors.
-constexpr std::int64_t kReadBehind = 8;
-static_assert(kReadBehind <= kTileRows * std::int64_t{sizeof(float)});
-
-// Neighbouring weights, divided by their factor.
-struct TwoVectors {
-    F32Vector first;
-    F32Vector second;
-};
-constexpr std::size_t kTwo = 2 * kLaneCount;
-
-#if HWY_TARGET <= HWY_AVX3
-// Each lane takes the two words of 16 bits that its field lies in.
-HWY_INLINE F32Vector UnpackLanes(const std::byte* at) {
-    alignas(64) static constexpr std::uint16_t kWords[32] = {0, 1, 0, 1,  1, 2,  2,  3,  3,  4, 3,
-                                                             4, 4, 5, 5,  6, 6,  7,  6,  7,  7, 8,
-                                                             8, 9, 9, 10, 9, 10, 10, 11, 11, 12};
-    alignas(64) static constexpr std::uint32_t kShifts[16] = {20, 8, 12, 16, 20, 8, 12, 16,
-                                                              20, 8, 12, 16, 20, 8, 12, 16};
-    const __m512i bytes =
-        _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
-    const __m512i words = _mm512_permutexvar_epi16(_mm512_load_si512(kWords), bytes);
-    const __m512i fields =
-        _mm512_srai_epi32(_mm512_sllv_epi32(words, _mm512_load_si512(kShifts)), 4);
-    constexpr int kAndOr = 0xEA;  // (a & b) | c
-    return F32Vector{_mm512_castsi512_ps(_mm512_ternarylogic_epi32(
-        fields, _mm512_set1_epi32(static_cast<int>(std::uint32_t{kFieldBits} << 16)),
-        _mm512_set1_epi32(kExponentBits << 16), kAndOr))};
-}
-
-HWY_INLINE TwoVectors Unpack(const std::byte* row, std::size_t column) {
-    const std::byte* at = row + column * kPackedBits / 8;
-    return {UnpackLanes(at), UnpackLanes(at + kLaneCount * kPackedBits / 8)};
-}
-#elif HWY_TARGET == HWY_SCALAR
-HWY_INLINE TwoVectors Unpack(const std::byte* row, std::size_t column) {
-    std::uint32_t two = 0;
-    std::memcpy(&two, row + column * kPackedBits / 8, 3);
-    const auto unpacked = [](std::uint32_t field) HWY_ATTR {
-        const auto raised = static_cast<std::int16_t>(field << 4);
-        const auto bits = static_cast<std::uint16_t>((raised >> 4 & kFieldBits) | kExponentBits);
-        return hn::Set(F32Tag(), bfloat16ToFloat(bits));
-    };
-    return {unpacked(two), unpacked(two >> kPackedBits)};
-}
-#else
-// Eight weights in 128 bits, 12 bytes of which their fields lie in: each word of 16 bits takes the two bytes of
-// its field. The upper words of pairs are the first four weights, the lower ones the others.
-HWY_INLINE TwoVectors Unpack(const std::byte* row, std::size_t column) {
-    const hn::Repartition<std::uint8_t, F32Tag> bytes;
-    const hn::Repartition<std::uint16_t, F32Tag> words;
-    const hn::Repartition<std::int16_t, F32Tag> numbers;
-    const hn::RebindToUnsigned<F32Tag> pairs;
-    const hn::Full128<std::uint8_t> eight;
-    alignas(32) static constexpr std::uint8_t kBytes[32] = {6, 7,  0,  1,  7, 8, 1,  2,  9, 10, 3,
-                                                            4, 10, 11, 4,  5, 6, 7,  0,  1, 7,  8,
-                                                            1, 2,  9,  10, 3, 4, 10, 11, 4, 5};
-    // Of two neighbouring fields one lies four bits lower in its bytes.
-    alignas(32) static constexpr std::uint16_t kRaise[16] = {16, 16, 1, 1, 16, 16, 1, 1,
-                                                             16, 16, 1, 1, 16, 16, 1, 1};
-    const auto* at = reinterpret_cast<const std::uint8_t*>(row + column * kPackedBits / 8);
-#if HWY_TARGET == HWY_AVX2
-    const auto packed = hn::Combine(bytes, hn::LoadU(eight, at + 12), hn::LoadU(eight, at));
-#else
-    const auto packed = hn::LoadU(eight, at);
-#endif
-    const auto fields =
-        hn::Mul(hn::BitCast(words, hn::TableLookupBytes(packed, hn::Load(bytes, kBytes))),
-                hn::Load(words, kRaise));
-    const auto bits =
-        hn::Or(hn::And(hn::BitCast(words, hn::ShiftRight<4>(hn::BitCast(numbers, fields))),
-                       hn::Set(words, kFieldBits)),
-               hn::Set(words, kExponentBits));
-    const F32Tag d;
-    const auto both = hn::BitCast(pairs, bits);
-    const F32Vector upper = hn::BitCast(d, hn::And(both, hn::Set(pairs, 0xFFFF0000U)));
-    const F32Vector lower = hn::BitCast(d, hn::ShiftLeft<16>(both));
-#if HWY_TARGET == HWY_AVX2
-    return {hn::ConcatLowerLower(d, lower, upper), hn::ConcatUpperUpper(d, lower, upper)};
-#else
-    return {upper, lower};
-#endif
-}
-#endif
-
-// A row, whose weights divided by its factor are within 2^-15 and 2^1 but for the exceptions.
+template <typename Rows>
 struct RowReader {
     RowReader(const BlockMatrix& weights, std::int64_t row)
-        : fields(weights.tiles + row * weights.blocksPerRow() * kPackedBlockBytes),
-          factor(weights.rowFactors[row]) {
+        : bytes(weights.tiles + row * weights.rowBytes()),
+          factor(Rows::kHasFactors ? weights.rowFactors[row] : 1.0F) {
         const auto exceptions = weights.exceptionsOf(row);
         next = exceptions.data();
         end = next + exceptions.size();
+        // What stands beside the weights is read a few bytes a row: each new line of it would be waited for.
+        constexpr std::int64_t kRowsAhead = 2 * kLineBytes / std::int64_t{sizeof(float)};
+        FetchLines<1>(weights.exceptionEnds + row + kRowsAhead);
+        FetchLines<1>(end + kLineBytes / sizeof(PackedException));
+        if constexpr (Rows::kHasFactors) FetchLines<1>(weights.rowFactors + row + kRowsAhead);
     }
 
     // That the next exception is in; past all blocks if there is none.
@@ -140,15 +45,22 @@ struct RowReader {
     HWY_INLINE void unpackBlock(std::size_t block, float* HWY_RESTRICT out) {
         const F32Tag d;
         for (std::size_t k = 0; k < kBlock; k += kTwo) {
-            const TwoVectors weights = Unpack(fields, block * kBlock + k);
+            const TwoVectors weights = unpack(block, k);
             hn::Store(weights.first, d, out + k);
             hn::Store(weights.second, d, out + k + kLaneCount);
         }
         for (; next != end && next->column / kBlock == block; ++next)
-            out[next->column % kBlock] = bfloat16ToFloat(next->bits) / factor;
+            out[next->column % kBlock] = Rows::toFloat(next->bits) / factor;
     }
 
-    const std::byte* fields;
+    // Those of a block from its column `k` on.
+    [[nodiscard]] HWY_INLINE TwoVectors unpack(std::size_t block, std::size_t k) const {
+        const std::byte* at = bytes + Rows::offsetOf(block);
+        return Rows::isSpread(block) ? Rows::template unpack<true>(at, k)
+                                     : Rows::template unpack<false>(at, k);
+    }
+
+    const std::byte* bytes;
     float factor;
     const PackedException* next;
     const PackedException* end;
@@ -180,50 +92,66 @@ HWY_INLINE void AddTwo(const TwoVectors& weights, const Tokens& tokens, F32Vecto
     AddLanes(weights.second, tokens.from(kLaneCount), sums, Indexes<kTokens>());
 }
 
-template <int kTokens, int... kStep>
-HWY_INLINE void AddBlock(const std::byte* fields, const Tokens& tokens, F32Vector* sums,
+template <typename Rows, bool kIsSpread, int kTokens, int... kStep>
+HWY_INLINE void AddBlock(const std::byte* block, const Tokens& tokens, F32Vector* sums,
                          std::integer_sequence<int, kStep...>) {
-    (AddTwo<kTokens>(Unpack(fields, kStep * kTwo), tokens.from(kStep * kTwo), sums), ...);
-}
-
-template <int kTokens, int... kRow>
-HWY_INLINE void AddBlocks(const RowReader* rows, std::size_t block, const Tokens& tokens,
-                          F32Vector* sums, std::integer_sequence<int, kRow...>) {
-    (AddBlock<kTokens>(rows[kRow].fields + block * kBlockBytes, tokens.from(block * kBlock),
-                       sums + kRow * kTokens, BlockSteps()),
+    (AddTwo<kTokens>(Rows::template unpack<kIsSpread>(block, kStep * kTwo),
+                     tokens.from(kStep * kTwo), sums),
      ...);
 }
 
-// Block kInTurn of a turn that begins at `fields`, and what is to be fetched of a later one.
-template <int kTokens, int kInTurn>
-HWY_INLINE void AddBlockOfTurn(const std::byte* fields, const Tokens& tokens, F32Vector* sums) {
-    if constexpr (kInTurn < kTurnLines) {
-        FetchLinesToL2<kLineBytes>(fields + kFarBytes + kInTurn * kLineBytes);
-        FetchLines<kLineBytes>(fields + kNearBytes + kInTurn * kLineBytes);
+template <bool kIsSpread, int kTokens, typename Rows, int... kRow>
+HWY_INLINE void AddBlocks(const RowReader<Rows>* rows, std::size_t block, const Tokens& tokens,
+                          F32Vector* sums, std::integer_sequence<int, kRow...>) {
+    (AddBlock<Rows, kIsSpread, kTokens>(rows[kRow].bytes + Rows::offsetOf(block),
+                                        tokens.from(block * kBlock), sums + kRow * kTokens,
+                                        BlockSteps()),
+     ...);
+}
+
+template <typename Rows, int kTokens, int kInTurn, int... kStep>
+HWY_INLINE void AddInTurn(const std::byte* turn, const Tokens& tokens, F32Vector* sums,
+                          typename Rows::Carry& carry, std::integer_sequence<int, kStep...>) {
+    (AddTwo<kTokens>(Rows::template unpackInTurn<kInTurn>(turn, kStep * kTwo, carry),
+                     tokens.from(kInTurn * kBlock + kStep * kTwo), sums),
+     ...);
+}
+
+// Block kInTurn of a turn that begins at `turn`, and what is to be fetched of a later one.
+template <typename Rows, int kTokens, int kInTurn>
+HWY_INLINE void AddBlockOfTurn(const std::byte* turn, const Tokens& tokens, F32Vector* sums,
+                               typename Rows::Carry& carry) {
+    if constexpr (kInTurn < Rows::kTurnLines) {
+        FetchLinesToL2<kLineBytes>(turn + kFarBytes + kInTurn * kLineBytes);
+        FetchLines<kLineBytes>(turn + kNearBytes + kInTurn * kLineBytes);
     }
     asm volatile("");  // else the compiler moves all that is fetched to the beginning of the turn
-    AddBlock<kTokens>(fields + kInTurn * kPackedBlockBytes, tokens.from(kInTurn * kBlock), sums,
-                      BlockSteps());
+    AddInTurn<Rows, kTokens, kInTurn>(turn, tokens, sums, carry, BlockSteps());
 }
 
-template <int kTokens, int kInTurn, int... kRow>
-HWY_INLINE void AddBlocksOfTurn(const RowReader* rows, std::size_t offset, const Tokens& tokens,
-                                F32Vector* sums, std::integer_sequence<int, kRow...>) {
-    (AddBlockOfTurn<kTokens, kInTurn>(rows[kRow].fields + offset, tokens, sums + kRow * kTokens),
+template <int kTokens, int kInTurn, typename Rows, int... kRow>
+HWY_INLINE void AddBlocksOfTurn(const RowReader<Rows>* rows, std::size_t offset,
+                                const Tokens& tokens, F32Vector* sums,
+                                typename Rows::Carry* carries,
+                                std::integer_sequence<int, kRow...>) {
+    (AddBlockOfTurn<Rows, kTokens, kInTurn>(rows[kRow].bytes + offset, tokens,
+                                            sums + kRow * kTokens, carries[kRow]),
      ...);
 }
 
-template <int kTokens, int... kInTurn, typename Rows>
-HWY_INLINE void AddTurn(const RowReader* rows, std::size_t block, const Tokens& tokens,
-                        F32Vector* sums, std::integer_sequence<int, kInTurn...>, Rows all) {
-    (AddBlocksOfTurn<kTokens, kInTurn>(rows, block * kBlockBytes, tokens.from(block * kBlock), sums,
-                                       all),
+template <int kTokens, typename Rows, int... kInTurn, int... kRow>
+HWY_INLINE void AddTurn(const RowReader<Rows>* rows, std::size_t block, const Tokens& tokens,
+                        F32Vector* sums, std::integer_sequence<int, kInTurn...>,
+                        std::integer_sequence<int, kRow...> all) {
+    typename Rows::Carry carries[sizeof...(kRow)];
+    (AddBlocksOfTurn<kTokens, kInTurn>(rows, Rows::offsetOf(block), tokens.from(block * kBlock),
+                                       sums, carries, all),
      ...);
 }
 
 // A block that has exceptions, or is not whole: `columns` of it are there.
-template <int kTokens>
-HWY_INLINE void AddOddBlock(RowReader& row, std::size_t block, std::size_t columns,
+template <int kTokens, typename Rows>
+HWY_INLINE void AddOddBlock(RowReader<Rows>& row, std::size_t block, std::size_t columns,
                             const Tokens& tokens, F32Vector* sums) {
     const F32Tag d;
     HWY_ALIGN float weights[kBlock];
@@ -232,8 +160,8 @@ HWY_INLINE void AddOddBlock(RowReader& row, std::size_t block, std::size_t colum
         AddLanes(hn::Load(d, weights + k), tokens.from(k), sums, Indexes<kTokens>());
 }
 
-template <int kTokens, int... kRow>
-HWY_INLINE void AddOddBlocks(RowReader* rows, std::size_t block, std::size_t columns,
+template <int kTokens, typename Rows, int... kRow>
+HWY_INLINE void AddOddBlocks(RowReader<Rows>* rows, std::size_t block, std::size_t columns,
                              const Tokens& tokens, F32Vector* sums,
                              std::integer_sequence<int, kRow...>) {
     HWY_ALIGN float padded[kTokens * kBlock] = {};
@@ -245,8 +173,8 @@ HWY_INLINE void AddOddBlocks(RowReader* rows, std::size_t block, std::size_t col
 }
 
 // out [kRows][kTokens]
-template <int kRows, int kTokens>
-HWY_INLINE void DotRows(RowReader* rows, const Tokens& tokens, std::size_t columns,
+template <int kRows, int kTokens, typename Rows>
+HWY_INLINE void DotRows(RowReader<Rows>* rows, const Tokens& tokens, std::size_t columns,
                         float* HWY_RESTRICT out) {
     F32Vector sums[kRows * kTokens];
     for (F32Vector& sum : sums)
@@ -258,11 +186,13 @@ HWY_INLINE void DotRows(RowReader* rows, const Tokens& tokens, std::size_t colum
         for (int r = 0; r < kRows; ++r)
             until = std::min(until, rows[r].blockOfNext());
         while (block < until) {
-            if (block % kTurnBlocks == 0 && block + kTurnBlocks <= until) {
-                AddTurn<kTokens>(rows, block, tokens, sums, Indexes<kTurnBlocks>(), kAll);
-                block += kTurnBlocks;
+            if (Rows::beginsTurn(block) && block + Rows::kTurnBlocks <= until) {
+                AddTurn<kTokens>(rows, block, tokens, sums, Indexes<Rows::kTurnBlocks>(), kAll);
+                block += Rows::kTurnBlocks;
+            } else if (Rows::isSpread(block)) {
+                AddBlocks<true, kTokens>(rows, block++, tokens, sums, kAll);
             } else {
-                AddBlocks<kTokens>(rows, block++, tokens, sums, kAll);
+                AddBlocks<false, kTokens>(rows, block++, tokens, sums, kAll);
             }
         }
         if (block == whole) break;
@@ -271,6 +201,7 @@ HWY_INLINE void DotRows(RowReader* rows, const Tokens& tokens, std::size_t colum
     if (columns % kBlock != 0)
         AddOddBlocks<kTokens>(rows, whole, columns % kBlock, tokens, sums, kAll);
     FoldLanes<LaneSum, kRows * kTokens>(F32Tag(), sums, out);
+    if constexpr (!Rows::kHasFactors) return;
     for (int i = 0; i < kRows * kTokens; ++i) {
         const float factor = rows[i / kTokens].factor;
         out[i] = factor == 0 ? 0 : out[i] * factor;
@@ -284,13 +215,13 @@ struct Target {
 };
 
 // Rows first, first + apart, ...
-template <int kTokens, int... kRow>
+template <typename Rows, int kTokens, int... kRow>
 HWY_INLINE void MultiplyGroup(const BlockMatrix& w, std::int64_t first, std::int64_t apart,
                               const float* x, const Target& target,
                               std::integer_sequence<int, kRow...>) {
     constexpr int kRows = sizeof...(kRow);
     const auto columns = static_cast<std::size_t>(w.columns);
-    RowReader rows[] = {{w, first + kRow * apart}...};
+    RowReader<Rows> rows[] = {{w, first + kRow * apart}...};
     float sums[kRows * kTokens];
     DotRows<kRows, kTokens>(rows, {x, columns}, columns, sums);
     for (int i = 0; i < kRows * kTokens; ++i) {
@@ -299,47 +230,60 @@ HWY_INLINE void MultiplyGroup(const BlockMatrix& w, std::int64_t first, std::int
     }
 }
 
-void MultiplyPacked(const BlockMatrix& w, std::int64_t begin, std::int64_t end, const float* x,
-                    std::int64_t n, float* out, std::int64_t outStride, bool accumulate) {
-    const Target target{out, outStride, accumulate};
+template <typename Rows>
+void MultiplyRows(const BlockMatrix& w, std::int64_t begin, std::int64_t end, const float* x,
+                  std::int64_t n, const Target& target) {
     const std::int64_t length = (end - begin) / kRowsTogether;
     ForCount<kMostTokens>(n, [&](auto count) HWY_ATTR {
         constexpr int kTokens = decltype(count)::value;
         for (std::int64_t row = begin; row < begin + length; ++row)
-            MultiplyGroup<kTokens>(w, row, length, x, target, Indexes<kRowsTogether>());
+            MultiplyGroup<Rows, kTokens>(w, row, length, x, target, Indexes<kRowsTogether>());
         for (std::int64_t row = begin + length * kRowsTogether; row < end; ++row)
-            MultiplyGroup<kTokens>(w, row, 0, x, target, Indexes<1>());
+            MultiplyGroup<Rows, kTokens>(w, row, 0, x, target, Indexes<1>());
     });
+}
+
+void MultiplyPacked(const BlockMatrix& w, std::int64_t begin, std::int64_t end, const float* x,
+                    std::int64_t n, float* out, std::int64_t outStride, bool accumulate) {
+    const Target target{out, outStride, accumulate};
+    if (w.format == BlockFormat::PackedF16)
+        MultiplyRows<F16Rows>(w, begin, end, x, n, target);
+    else
+        MultiplyRows<Bf16Rows>(w, begin, end, x, n, target);
 }
 
 std::int64_t MostTokensPacked() {
     return kMostTokens;
 }
 
-void UnpackRows(const BlockMatrix& w, std::int64_t begin, std::int64_t end, float* out) {
+template <typename Rows>
+void UnpackRow(const BlockMatrix& w, std::int64_t index, float* out) {
     const F32Tag d;
     const auto columns = static_cast<std::size_t>(w.columns);
-    for (std::int64_t index = begin; index < end; ++index, out += columns) {
-        const RowReader row(w, index);
-        const F32Vector factor = hn::Set(d, row.factor);
-        for (std::size_t k = 0; k < columns; k += kTwo) {
-            FetchLinesToL2<kLineBytes>(row.fields + k * kPackedBits / 8 + kFarBytes);
-            const TwoVectors weights = Unpack(row.fields, k);
-            const F32Vector first = hn::Mul(weights.first, factor);
-            const F32Vector second = hn::Mul(weights.second, factor);
-            if (k + kTwo <= columns) {
-                hn::StoreU(first, d, out + k);
-                hn::StoreU(second, d, out + k + kLaneCount);
-            } else {
-                HWY_ALIGN float rest[kTwo];
-                hn::Store(first, d, rest);
-                hn::Store(second, d, rest + kLaneCount);
-                std::memcpy(out + k, rest, (columns - k) * sizeof(float));
-            }
+    const RowReader<Rows> row(w, index);
+    const F32Vector factor = hn::Set(d, row.factor);
+    for (std::size_t block = 0; block * kBlock < columns; ++block) {
+        HWY_ALIGN float last[kBlock];
+        const std::size_t count = std::min(kBlock, columns - block * kBlock);
+        float* const target = count == kBlock ? out + block * kBlock : last;
+        FetchLinesToL2<kLineBytes>(row.bytes + Rows::offsetOf(block) + kFarBytes);
+        for (std::size_t k = 0; k < kBlock; k += kTwo) {
+            const TwoVectors weights = row.unpack(block, k);
+            hn::StoreU(hn::Mul(weights.first, factor), d, target + k);
+            hn::StoreU(hn::Mul(weights.second, factor), d, target + k + kLaneCount);
         }
-        for (const PackedException& exception : w.exceptionsOf(index))
-            out[exception.column] = bfloat16ToFloat(exception.bits);
+        if (target == last) std::memcpy(out + block * kBlock, last, count * sizeof(float));
     }
+    for (const PackedException& exception : w.exceptionsOf(index))
+        out[exception.column] = Rows::toFloat(exception.bits);
+}
+
+void UnpackRows(const BlockMatrix& w, std::int64_t begin, std::int64_t end, float* out) {
+    for (std::int64_t row = begin; row < end; ++row, out += w.columns)
+        if (w.format == BlockFormat::PackedF16)
+            UnpackRow<F16Rows>(w, row, out);
+        else
+            UnpackRow<Bf16Rows>(w, row, out);
 }
 
 }  // namespace qllama::HWY_NAMESPACE

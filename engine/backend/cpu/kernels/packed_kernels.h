@@ -1,8 +1,8 @@
 // Products of packed rows (quant/packed_rows.h) with f32 activations.
 //
-// Contract: those of row_kernels.h for the same bf16 weights, to the bit, unless a sum or product is below the
-// least normal f32 or close to the largest. A row's factor is a power of two, so that it changes no rounding,
-// whether it comes first or last.
+// Contract: those of row_kernels.h for the same finite weights, to the bit; of bf16 unless a sum or product is
+// below the least normal f32 or close to the largest. A row's factor is a power of two, so that it changes no
+// rounding, whether it comes first or last.
 #pragma once
 
 #include <cstdint>
