@@ -21,7 +21,7 @@ constexpr PrecisionInfo kPrecisions[] = {
     {Precision::F16, "f16", "16-bit float", "Rounded to 16 bits while loading."},
     {Precision::BF16, "bf16", "16-bit bfloat",
      "Rounded to 16 bits with the range of 32 while loading."},
-    {Precision::Packed, "packed", "Fewer bits without loss",
+    {Precision::Packed, "packed", "Lossless packing",
      "On the processor, weights that are bf16 in the file take 12 bits and those that are f16 take "
      "15, exactly as they are: less memory, the same text, and with AVX-512 (bf16: with AVX2, too) "
      "more tokens a second. Others stay as in the file."},
