@@ -235,7 +235,7 @@ void TestPackedRows::productsAreThoseOfTheFile_data() {
     for (const std::string& target : cpu::simdTargetsFound())
         for (const Kind* kind : {&kBf16, &kF16})
             for (const auto& [rows, columns] :
-                 {std::pair{16, 1024}, {47, 1041}, {31, 1539}, {16, 1649}, {63, 2029}})
+                 {std::pair{16, 1024}, {16, 1041}, {16, 1539}, {16, 1649}, {31, 2029}})
                 QTest::addRow("%s %s %dx%d", target.c_str(),
                               std::string(nameOf(kind->dtype)).c_str(), rows, columns)
                     << QString::fromStdString(target) << kind->dtype << rows << columns;

@@ -10,7 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 #include "engine/backend/cpu/kernels/load-inl.h"
 #include "engine/quant/packed_bf16.h"
@@ -171,10 +170,10 @@ HWY_INLINE Words RaiseSign(Words words) {
 }
 #endif
 
-template <int... kStored>
-HWY_INLINE Words GatherBits(const std::byte* group, std::integer_sequence<int, kStored...>) {
+HWY_INLINE Words GatherBits(const std::byte* group) {
     Words bits = NoBits();
-    (PushBit(LoadWords(group + kStored * kF16BlockBytes), bits), ...);
+    for (std::int64_t stored = 0; stored < kF16Group - 1; ++stored)
+        PushBit(LoadWords(group + stored * kF16BlockBytes), bits);
     return bits;
 }
 
@@ -187,6 +186,8 @@ struct Bf16Rows {
     static constexpr int kTurnLines = kTurnBlocks * kBf16BlockBytes / kLineBytes;
     static_assert(kTurnLines * kLineBytes == kTurnBlocks * kBf16BlockBytes);
     struct Carry {};
+    template <int kTokens>
+    using ForTokens = Bf16Rows;
 
     static HWY_INLINE bool beginsTurn(std::size_t block) { return block % kTurnBlocks == 0; }
     static HWY_INLINE bool isSpread(std::size_t) { return false; }
@@ -202,18 +203,21 @@ struct Bf16Rows {
     static HWY_INLINE float toFloat(std::uint16_t bits) { return bfloat16ToFloat(bits); }
 };
 
-// With AVX-512 there are registers in which the bits of the last block gather while the others are multiplied;
-// read again for them, the others take 3 % longer.
+// For one token AVX-512 has registers in which the bits of the last block gather while the others are multiplied;
+// read again for them, the others take 2 % longer.
+template <bool kCarries>
 struct F16Rows {
     static constexpr bool kHasFactors = false;
-    static constexpr int kTurnBlocks = kHasAvx512 ? kF16Group : 1;
-    static constexpr int kTurnLines = kHasAvx512 ? kF16Group - 1 : 1;
+    static constexpr int kTurnBlocks = kCarries ? kF16Group : 1;
+    static constexpr int kTurnLines = kCarries ? kF16Group - 1 : 1;
     struct Carry {
         Words bits;
     };
+    template <int kTokens>
+    using ForTokens = F16Rows<kHasAvx512 && kTokens == 1>;
 
     static HWY_INLINE bool beginsTurn(std::size_t block) {
-        return kHasAvx512 ? block % kF16Group == 0 : !isSpread(block);
+        return kCarries ? block % kF16Group == 0 : !isSpread(block);
     }
     // Over the others of its group, with whose beginning it begins.
     static HWY_INLINE bool isSpread(std::size_t block) {
@@ -227,8 +231,7 @@ struct F16Rows {
     static HWY_INLINE TwoVectors unpack(const std::byte* block, std::size_t column) {
         const std::byte* at = block + column * 2;
         if constexpr (kIsSpread)
-            return Widen(
-                RaiseSign(GatherBits(at, std::make_integer_sequence<int, kF16Group - 1>())));
+            return Widen(RaiseSign(GatherBits(at)));
         else
             return Widen(LoadWords(at));
     }
@@ -237,8 +240,8 @@ struct F16Rows {
                                               Carry& carry) {
         if constexpr (kInTurn == kF16Group - 1) return Widen(RaiseSign(carry.bits));
         const Words words = LoadWords(turn + kInTurn * kF16BlockBytes + column * 2);
-        if constexpr (kInTurn == 0) carry.bits = NoBits();
-        if constexpr (kHasAvx512) PushBit(words, carry.bits);
+        if constexpr (kCarries && kInTurn == 0) carry.bits = NoBits();
+        if constexpr (kCarries) PushBit(words, carry.bits);
         return Widen(words);
     }
     static HWY_INLINE float toFloat(std::uint16_t bits) { return halfToFloat(bits); }

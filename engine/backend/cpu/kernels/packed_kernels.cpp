@@ -236,10 +236,11 @@ void MultiplyRows(const BlockMatrix& w, std::int64_t begin, std::int64_t end, co
     const std::int64_t length = (end - begin) / kRowsTogether;
     ForCount<kMostTokens>(n, [&](auto count) HWY_ATTR {
         constexpr int kTokens = decltype(count)::value;
+        using Form = typename Rows::template ForTokens<kTokens>;
         for (std::int64_t row = begin; row < begin + length; ++row)
-            MultiplyGroup<Rows, kTokens>(w, row, length, x, target, Indexes<kRowsTogether>());
+            MultiplyGroup<Form, kTokens>(w, row, length, x, target, Indexes<kRowsTogether>());
         for (std::int64_t row = begin + length * kRowsTogether; row < end; ++row)
-            MultiplyGroup<Rows, kTokens>(w, row, 0, x, target, Indexes<1>());
+            MultiplyGroup<Form, kTokens>(w, row, 0, x, target, Indexes<1>());
     });
 }
 
@@ -247,7 +248,7 @@ void MultiplyPacked(const BlockMatrix& w, std::int64_t begin, std::int64_t end, 
                     std::int64_t n, float* out, std::int64_t outStride, bool accumulate) {
     const Target target{out, outStride, accumulate};
     if (w.format == BlockFormat::PackedF16)
-        MultiplyRows<F16Rows>(w, begin, end, x, n, target);
+        MultiplyRows<F16Rows<false>>(w, begin, end, x, n, target);
     else
         MultiplyRows<Bf16Rows>(w, begin, end, x, n, target);
 }
@@ -281,7 +282,7 @@ void UnpackRow(const BlockMatrix& w, std::int64_t index, float* out) {
 void UnpackRows(const BlockMatrix& w, std::int64_t begin, std::int64_t end, float* out) {
     for (std::int64_t row = begin; row < end; ++row, out += w.columns)
         if (w.format == BlockFormat::PackedF16)
-            UnpackRow<F16Rows>(w, row, out);
+            UnpackRow<F16Rows<false>>(w, row, out);
         else
             UnpackRow<Bf16Rows>(w, row, out);
 }
