@@ -1,4 +1,5 @@
-// From the bytes of a packed row (quant/packed_bf16.h, quant/packed_f16.h) to vectors of f32, for packed_kernels.cpp.
+// From the bytes of a packed row (quant/packed_bf16.h, quant/packed_f16.h) to vectors of f32, for
+// packed_kernels.cpp.
 // Included once a target.
 #if defined(QLLAMA_CPU_PACKED_FIELDS_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef QLLAMA_CPU_PACKED_FIELDS_INL_H
@@ -34,7 +35,8 @@ constexpr std::size_t kTwo = 2 * kLaneCount;
 constexpr std::uint16_t kFieldBits = 0x87FF;
 constexpr std::uint16_t kExponentBits = 112 << 7;
 
-// Of bf16: a vector is read whole, of which a row's last fields are a part: behind those of the last row are the factors.
+// Of bf16: a vector is read whole, of which a row's last fields are a part: behind those of the last row are the
+// factors.
 constexpr std::int64_t kReadBehind = 8;
 static_assert(kReadBehind <= kTileRows * std::int64_t{sizeof(float)});
 
