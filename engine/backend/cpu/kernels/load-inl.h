@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "engine/backend/cpu/kernels/weight_streams.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace qllama::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -40,12 +42,6 @@ HWY_INLINE void Settle(Vector& value) {
 #endif
 }
 
-// How far ahead along its stream memory is fetched where a token waits for it. Two cores outrun what the
-// processor fetches by itself, and the first cache has room for too few lines on their way to keep memory busy
-// (two cores of a Xeon of 2023: 27 GB/s; with what the second one holds 29.5, all there is).
-constexpr std::int64_t kFarBytes = 3072;  // into all caches but the first
-constexpr std::int64_t kNearBytes = 768;
-
 // Fetches kBytes from `begin` on into all caches, or into all but the first. Any address will do: fetching
 // never faults.
 template <std::int64_t kBytes>
@@ -57,6 +53,13 @@ template <std::int64_t kBytes>
 HWY_INLINE void FetchLinesToL2(const void* begin) {
     for (std::int64_t line = 0; line < kBytes; line += kLineBytes)
         __builtin_prefetch(static_cast<const std::byte*>(begin) + line, 0, 2);
+}
+
+// Of a stream that a token waits for, what is to be fetched while kBytes from `at` on are used.
+template <std::int64_t kBytes>
+HWY_INLINE void FetchStream(const void* at, const cpu::FetchDistances& ahead) {
+    FetchLinesToL2<kBytes>(static_cast<const std::byte*>(at) + ahead.far);
+    FetchLines<kBytes>(static_cast<const std::byte*>(at) + ahead.near);
 }
 
 HWY_INLINE F32Vector LoadAsF32(F32Tag d, const float* source) {

@@ -121,10 +121,8 @@ HWY_INLINE void AddInTurn(const std::byte* turn, const Tokens& tokens, F32Vector
 template <typename Rows, int kTokens, int kInTurn>
 HWY_INLINE void AddBlockOfTurn(const std::byte* turn, const Tokens& tokens, F32Vector* sums,
                                typename Rows::Carry& carry) {
-    if constexpr (kInTurn < Rows::kTurnLines) {
-        FetchLinesToL2<kLineBytes>(turn + kFarBytes + kInTurn * kLineBytes);
-        FetchLines<kLineBytes>(turn + kNearBytes + kInTurn * kLineBytes);
-    }
+    if constexpr (kInTurn < Rows::kTurnLines)
+        FetchStream<kLineBytes>(turn + kInTurn * kLineBytes, cpu::weightStreams.rows);
     asm volatile("");  // else the compiler moves all that is fetched to the beginning of the turn
     AddInTurn<Rows, kTokens, kInTurn>(turn, tokens, sums, carry, BlockSteps());
 }
@@ -267,7 +265,7 @@ void UnpackRow(const BlockMatrix& w, std::int64_t index, float* out) {
         HWY_ALIGN float last[kBlock];
         const std::size_t count = std::min(kBlock, columns - block * kBlock);
         float* const target = count == kBlock ? out + block * kBlock : last;
-        FetchLinesToL2<kLineBytes>(row.bytes + Rows::offsetOf(block) + kFarBytes);
+        FetchLinesToL2<kLineBytes>(row.bytes + Rows::offsetOf(block) + cpu::weightStreams.rows.far);
         for (std::size_t k = 0; k < kBlock; k += kTwo) {
             const TwoVectors weights = row.unpack(block, k);
             hn::StoreU(hn::Mul(weights.first, factor), d, target + k);

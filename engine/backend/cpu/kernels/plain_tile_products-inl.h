@@ -21,7 +21,7 @@ namespace qllama::HWY_NAMESPACE {
 constexpr int kTilesTogether = 1;
 constexpr int kTileTokens = 1;
 constexpr int kSmallTileTokens = 1;
-constexpr int kMatvecTiles = 1;
+constexpr int kMostMatvecTiles = 1;
 
 // The sum of q times activations over a block, for a row.
 std::int32_t BlockSumQ8(const std::byte* block, std::int64_t row, const std::int8_t* values) {

@@ -68,14 +68,14 @@ void MultiplyInto(const BlockMatrix& weights, std::int64_t firstTile, std::int64
     }
 }
 
-template <BlockFormat kFormat>
-void MatvecTilesOf(const BlockMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
-                   const QuantizedActivations& activations, const Target& target) {
-    const std::int64_t length = (endTile - beginTile) / kMatvecTiles;
+// kTiles tiles side by side, each in its own part of what is read, so that every one is a long stream.
+template <BlockFormat kFormat, int kTiles>
+void MatvecTiles(const BlockMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
+                 const QuantizedActivations& activations, const Target& target) {
+    const std::int64_t length = (endTile - beginTile) / kTiles;
     for (std::int64_t i = 0; i < length; ++i)
-        MultiplyInto<kFormat, kMatvecTiles, 1, 1>(weights, beginTile + i, length, activations, 0,
-                                                  target);
-    for (std::int64_t tile = beginTile + length * kMatvecTiles; tile < endTile; ++tile)
+        MultiplyInto<kFormat, kTiles, 1, 1>(weights, beginTile + i, length, activations, 0, target);
+    for (std::int64_t tile = beginTile + length * kTiles; tile < endTile; ++tile)
         MultiplyInto<kFormat, 1, 1, 1>(weights, tile, 0, activations, 0, target);
 }
 
@@ -107,7 +107,14 @@ template <BlockFormat kFormat>
 void MultiplyTilesOf(const BlockMatrix& weights, std::int64_t beginTile, std::int64_t endTile,
                      const QuantizedActivations& activations, std::int64_t n,
                      const Target& target) {
-    if (n == 1) return MatvecTilesOf<kFormat>(weights, beginTile, endTile, activations, target);
+    if (n == 1) {
+        ForCount<kMostMatvecTiles>(std::min(cpu::weightStreams.tilesTogether, kMostMatvecTiles),
+                                   [&](auto tiles) HWY_ATTR {
+                                       MatvecTiles<kFormat, decltype(tiles)::value>(
+                                           weights, beginTile, endTile, activations, target);
+                                   });
+        return;
+    }
     const std::int64_t tokens = BlockTokens(activations);
     for (std::int64_t token = 0; token < n; token += tokens) {
         const std::int64_t end = std::min(token + tokens, n);

@@ -40,8 +40,7 @@ constexpr int kTurn =
 template <typename T>
 HWY_INLINE void FetchAhead(const T* turn) {
     constexpr std::int64_t kTurnBytes = kLineBytes / sizeof(hwy::float16_t) * sizeof(T);
-    FetchLinesToL2<kTurnBytes>(reinterpret_cast<const std::byte*>(turn) + kFarBytes);
-    FetchLines<kTurnBytes>(reinterpret_cast<const std::byte*>(turn) + kNearBytes);
+    FetchStream<kTurnBytes>(turn, cpu::weightStreams.rows);
 }
 
 template <int kRows, typename T>

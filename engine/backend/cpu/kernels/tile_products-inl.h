@@ -36,10 +36,8 @@ constexpr int kTilesTogether = kTileVectors == 1 ? 2 : 1;
 constexpr int kTileTokens = kTileVectors == 1 ? 12 : 4;
 constexpr int kSmallTileTokens = 4;
 
-// Tiles that one token alone goes through side by side, each in its own part of the portion: two
-// streams from memory are faster than one (by 11 % at q8, 4 % at q4), and more do not help. Taking
-// turns after 2, 4 or 8 blocks instead of each is slower.
-constexpr int kMatvecTiles = 2;
+// More than one token alone goes through side by side on any processor (weight_streams.h).
+constexpr int kMostMatvecTiles = 3;
 
 // A block of each of the tiles that are summed together; vector v covers rows of tile v / kTileVectors.
 template <int kTiles>
@@ -60,20 +58,21 @@ struct TileBlocks {
     }
 };
 
-// A few tokens only stream through the weights: as far ahead as keeps memory busy, first into the second
-// cache, which has room for more lines on their way. (1 KiB ahead alone is 9 % slower at q4.) For more
-// tokens, weights and activations come from there, a block ahead being enough. (The addresses may be
+// A few tokens only stream through the weights, one in the streams of weight_streams.h, others in a single one.
+// For more, weights and activations come from the second cache, a block ahead being enough. (The addresses may be
 // beyond both: fetching ahead never faults.)
 template <BlockFormat kFormat, int kTokens, int kTiles, int kStride>
 HWY_INLINE void FetchAhead(const TileBlocks<kTiles>& blocks, const TokenBlocks<kStride>& tokens,
                            std::int64_t index) {
-    constexpr bool kFew = kTokens < kTileTokens;
-    constexpr std::int64_t kFar = 3072;
-    constexpr std::int64_t kNear = 1024;
+    constexpr cpu::FetchDistances kSingleStream{3072, 1024};
     constexpr std::int64_t kBytes = BlockBytes<kFormat>();
     for (const std::byte* block : blocks.at) {
-        if constexpr (kFew) FetchLinesToL2<kBytes>(block + kFar);
-        FetchLines<kBytes>(block + (kFew ? kNear : kBytes));
+        if constexpr (kTokens == 1)
+            FetchStream<kBytes>(block, cpu::weightStreams.tiles);
+        else if constexpr (kTokens < kTileTokens)
+            FetchStream<kBytes>(block, kSingleStream);
+        else
+            FetchLines<kBytes>(block + kBytes);
     }
     if constexpr (kTokens != 1)
         FetchLines<kBlockColumns * kStride>(tokens.groups + (index + 1) * kBlockColumns * kStride);
