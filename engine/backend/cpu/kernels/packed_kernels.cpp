@@ -21,6 +21,10 @@ namespace qllama::HWY_NAMESPACE {
 constexpr int kRowsTogether = 4;
 constexpr int kMostTokens = kHasAvx512 ? 6 : 3;
 
+// Without vectors, blocks written out weight by weight would keep the compiler busy for minutes: there each of
+// them is unpacked by a loop first.
+constexpr bool kWritesOutBlocks = HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128;
+
 template <typename Rows>
 struct RowReader {
     RowReader(const BlockMatrix& weights, std::int64_t row)
@@ -170,6 +174,23 @@ HWY_INLINE void AddOddBlocks(RowReader<Rows>* rows, std::size_t block, std::size
      ...);
 }
 
+// The blocks [block, until), all whole and without exceptions.
+template <int kTokens, typename Rows, int... kRow>
+HWY_INLINE void AddPlainBlocks(const RowReader<Rows>* rows, std::size_t block, std::size_t until,
+                               const Tokens& tokens, F32Vector* sums,
+                               std::integer_sequence<int, kRow...> all) {
+    while (block < until) {
+        if (Rows::beginsTurn(block) && block + Rows::kTurnBlocks <= until) {
+            AddTurn<kTokens>(rows, block, tokens, sums, Indexes<Rows::kTurnBlocks>(), all);
+            block += Rows::kTurnBlocks;
+        } else if (Rows::isSpread(block)) {
+            AddBlocks<true, kTokens>(rows, block++, tokens, sums, all);
+        } else {
+            AddBlocks<false, kTokens>(rows, block++, tokens, sums, all);
+        }
+    }
+}
+
 // out [kRows][kTokens]
 template <int kRows, int kTokens, typename Rows>
 HWY_INLINE void DotRows(RowReader<Rows>* rows, const Tokens& tokens, std::size_t columns,
@@ -179,22 +200,16 @@ HWY_INLINE void DotRows(RowReader<Rows>* rows, const Tokens& tokens, std::size_t
         sum = hn::Zero(F32Tag());
     constexpr Indexes<kRows> kAll;
     const std::size_t whole = columns / kBlock;
-    for (std::size_t block = 0;;) {
-        std::size_t until = whole;
-        for (int r = 0; r < kRows; ++r)
-            until = std::min(until, rows[r].blockOfNext());
-        while (block < until) {
-            if (Rows::beginsTurn(block) && block + Rows::kTurnBlocks <= until) {
-                AddTurn<kTokens>(rows, block, tokens, sums, Indexes<Rows::kTurnBlocks>(), kAll);
-                block += Rows::kTurnBlocks;
-            } else if (Rows::isSpread(block)) {
-                AddBlocks<true, kTokens>(rows, block++, tokens, sums, kAll);
-            } else {
-                AddBlocks<false, kTokens>(rows, block++, tokens, sums, kAll);
-            }
+    for (std::size_t block = 0; block < whole; ++block) {
+        if constexpr (kWritesOutBlocks) {
+            std::size_t until = whole;
+            for (int r = 0; r < kRows; ++r)
+                until = std::min(until, rows[r].blockOfNext());
+            AddPlainBlocks<kTokens>(rows, block, until, tokens, sums, kAll);
+            block = until;
+            if (block == whole) break;
         }
-        if (block == whole) break;
-        AddOddBlocks<kTokens>(rows, block++, kBlock, tokens, sums, kAll);
+        AddOddBlocks<kTokens>(rows, block, kBlock, tokens, sums, kAll);
     }
     if (columns % kBlock != 0)
         AddOddBlocks<kTokens>(rows, whole, columns % kBlock, tokens, sums, kAll);
@@ -212,33 +227,39 @@ struct Target {
     bool accumulate;
 };
 
-// Rows first, first + apart, ...
+// `count` rows: first, first + apart, ... In place of those that are missing the last one is read again.
 template <typename Rows, int kTokens, int... kRow>
 HWY_INLINE void MultiplyGroup(const BlockMatrix& w, std::int64_t first, std::int64_t apart,
-                              const float* x, const Target& target,
+                              std::int64_t count, const float* x, const Target& target,
                               std::integer_sequence<int, kRow...>) {
     constexpr int kRows = sizeof...(kRow);
     const auto columns = static_cast<std::size_t>(w.columns);
-    RowReader<Rows> rows[] = {{w, first + kRow * apart}...};
+    RowReader<Rows> rows[] = {{w, first + std::min<std::int64_t>(kRow, count - 1) * apart}...};
     float sums[kRows * kTokens];
     DotRows<kRows, kTokens>(rows, {x, columns}, columns, sums);
-    for (int i = 0; i < kRows * kTokens; ++i) {
-        float& y = target.out[i % kTokens * target.stride + first + i / kTokens * apart];
-        y = target.accumulate ? y + sums[i] : sums[i];
-    }
+    for (std::int64_t r = 0; r < count; ++r)
+        for (int t = 0; t < kTokens; ++t) {
+            float& y = target.out[t * target.stride + first + r * apart];
+            const float sum = sums[r * kTokens + t];
+            y = target.accumulate ? y + sum : sum;
+        }
 }
 
 template <typename Rows>
 void MultiplyRows(const BlockMatrix& w, std::int64_t begin, std::int64_t end, const float* x,
                   std::int64_t n, const Target& target) {
     const std::int64_t length = (end - begin) / kRowsTogether;
-    ForCount<kMostTokens>(n, [&](auto count) HWY_ATTR {
-        constexpr int kTokens = decltype(count)::value;
+    const std::int64_t rest = begin + length * kRowsTogether;
+    ForCount<kMostTokens>(n, [&](auto tokens) HWY_ATTR {
+        constexpr int kTokens = decltype(tokens)::value;
         using Form = typename Rows::template ForTokens<kTokens>;
+        const auto multiply = [&](std::int64_t row, std::int64_t apart,
+                                  std::int64_t count) HWY_ATTR {
+            MultiplyGroup<Form, kTokens>(w, row, apart, count, x, target, Indexes<kRowsTogether>());
+        };
         for (std::int64_t row = begin; row < begin + length; ++row)
-            MultiplyGroup<Form, kTokens>(w, row, length, x, target, Indexes<kRowsTogether>());
-        for (std::int64_t row = begin + length * kRowsTogether; row < end; ++row)
-            MultiplyGroup<Form, kTokens>(w, row, 0, x, target, Indexes<1>());
+            multiply(row, length, kRowsTogether);
+        if (rest != end) multiply(rest, 1, end - rest);
     });
 }
 

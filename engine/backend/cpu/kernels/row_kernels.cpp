@@ -295,8 +295,7 @@ void NarrowTyped(const float* source, std::size_t count, T* out) {
 }
 
 void NarrowToHalf(const float* source, std::int64_t count, std::uint16_t* out) {
-#if HWY_TARGET == HWY_SSSE3 || HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SCALAR || \
-    HWY_TARGET == HWY_EMU128
+#if HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
     // Without an instruction for it, Highway 1.0 cuts the bits off instead of rounding.
     for (std::int64_t index = 0; index < count; ++index)
         out[index] = floatToHalf(source[index]);
