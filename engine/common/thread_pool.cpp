@@ -77,6 +77,14 @@ struct ThreadPool::Shared {
         lastRun.wait(seen, std::memory_order_acquire);
     }
 
+    void endWorkers() {
+        stopping.store(true, std::memory_order_relaxed);
+        lastRun.fetch_add(1, std::memory_order_release);
+        lastRun.notify_all();
+        for (std::thread& worker : workers)
+            worker.join();
+    }
+
     void work(int worker) {
         std::uint32_t seen = 0;
         while (true) {
@@ -111,16 +119,25 @@ struct ThreadPool::Shared {
 
 ThreadPool::ThreadPool(int threadCount)
     : m_threadCount(std::max(1, threadCount)), m_shared(std::make_unique<Shared>(m_threadCount)) {
-    for (int worker = 1; worker < m_threadCount; ++worker)
-        m_shared->workers.emplace_back([this, worker] { m_shared->work(worker); });
+    try {
+        for (int worker = 1; worker < m_threadCount; ++worker)
+            m_shared->workers.emplace_back(
+                [shared = m_shared.get(), worker] { shared->work(worker); });
+    } catch (...) {
+        m_shared->endWorkers();
+        throw;
+    }
 }
 
 ThreadPool::~ThreadPool() {
-    m_shared->stopping.store(true, std::memory_order_relaxed);
-    m_shared->lastRun.fetch_add(1, std::memory_order_release);
-    m_shared->lastRun.notify_all();
-    for (std::thread& worker : m_shared->workers)
-        worker.join();
+    m_shared->endWorkers();
+}
+
+Error threadsRefusedError(int threadCount, const std::system_error& refused) {
+    return {ErrorCode::InvalidRequest,
+            "The system does not let " + std::to_string(threadCount) +
+                " threads run: " + refused.code().message() + ". Choose fewer.",
+            {}};
 }
 
 void ThreadPool::runErased(Entry entry, void* context) {

@@ -3,7 +3,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <system_error>
 #include <type_traits>
+
+#include "engine/common/result.h"
 
 namespace qllama {
 
@@ -12,6 +15,7 @@ namespace qllama {
 // runs, microseconds apart) and then sleep, so an idle pool uses no processor time.
 class ThreadPool {
 public:
+    // Throws std::system_error where the system grants fewer threads, of which none stays.
     explicit ThreadPool(int threadCount);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
@@ -37,6 +41,9 @@ private:
     int m_threadCount;
     std::unique_ptr<Shared> m_shared;
 };
+
+// For whoever reports that as a Result.
+Error threadsRefusedError(int threadCount, const std::system_error& refused);
 
 // The physical cores this process may run on (hyper-threads of one core counted once), at least 1.
 int physicalCoreCount();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <system_error>
 #include <vector>
 
 #include "engine/backend/cpu/kernels/arithmetic_kernels.h"
@@ -32,7 +33,12 @@ Result<std::unique_ptr<CpuSpeedProbe>> CpuSpeedProbe::create(int threadCount,
                                                              const std::stop_token& stop) {
     if (stop.stop_requested()) return cancelledError();
     QLLAMA_TRY(auto memory, HostMemory::allocate(kBufferBytes, true, "the bandwidth measurement"));
-    std::unique_ptr<CpuSpeedProbe> probe(new CpuSpeedProbe(threadCount, std::move(memory)));
+    std::unique_ptr<CpuSpeedProbe> probe;
+    try {
+        probe.reset(new CpuSpeedProbe(threadCount, std::move(memory)));
+    } catch (const std::system_error& refused) {
+        return threadsRefusedError(threadCount, refused);
+    }
     // Distinct contents: identical pages may be merged by a hypervisor and then read from cache.
     const std::int64_t part = partBytes(threadCount);
     probe->m_pool.run([&](int worker) {

@@ -1,4 +1,7 @@
 // The pool: every worker once a run, results visible, asleep when idle, gone when destroyed.
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <QtTest>
 #include <algorithm>
 #include <array>
@@ -7,7 +10,9 @@
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <optional>
 #include <set>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -54,6 +59,7 @@ private slots:
     void twoPoolsSideBySide();
     void exceptionsReachTheCaller_data() { threadCounts(); }
     void exceptionsReachTheCaller();
+    void threadsThatTheSystemRefuses();
     void physicalCoresAreAtMostLogicalOnes();
 
 private:
@@ -201,6 +207,33 @@ void TestThreadPool::exceptionsReachTheCaller() {
         pool.run([&](int) { ++calls; });
         QCOMPARE(calls.load(), 2 * threads);
     }
+}
+
+// As many as the address space has room for; the sanitizers need theirs themselves.
+void TestThreadPool::threadsThatTheSystemRefuses() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    QSKIP("A sanitizer does without no memory.");
+#endif
+    std::int64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit before{};
+    ::getrlimit(RLIMIT_AS, &before);
+    rlimit limit = before;
+    limit.rlim_cur = static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE)) + (rlim_t{128} << 20);
+    ::setrlimit(RLIMIT_AS, &limit);
+    const int count = 64;  // with 8 MiB of stack each
+    std::optional<Error> error;
+    try {
+        ThreadPool pool(count);
+    } catch (const std::system_error& refused) {
+        error = threadsRefusedError(count, refused);
+    }
+    ::setrlimit(RLIMIT_AS, &before);
+    QVERIFY(error.has_value());
+    QVERIFY2(error->text().find("64 threads") != std::string::npos, error->text().c_str());
+    std::atomic<int> calls{0};
+    ThreadPool(2).run([&](int) { ++calls; });
+    QCOMPARE(calls.load(), 2);
 }
 
 void TestThreadPool::physicalCoresAreAtMostLogicalOnes() {
