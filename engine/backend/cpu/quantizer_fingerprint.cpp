@@ -32,7 +32,9 @@ std::uint64_t quantizerFingerprint(BlockFormat format) {
     std::vector<float> rowFactors(static_cast<std::size_t>(kTileRows));
     quantizeTile(format, panel.data(), kColumns, kColumns, tile.data(),
                  infoOf(format).hasRowFactors ? rowFactors.data() : nullptr);
-    return contentChecksum(tile, contentChecksum(std::as_bytes(std::span(rowFactors))));
+    // So seldom does a weight come out otherwise without fused products that these may show none.
+    const std::uint64_t start = quantizerFusesProducts() ? 1 : 0;
+    return contentChecksum(tile, contentChecksum(std::as_bytes(std::span(rowFactors)), start));
 }
 
 }  // namespace qllama::cpu

@@ -6,9 +6,12 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <set>
 #include <span>
 #include <tuple>
 
+#include "engine/backend/cpu/cpu_backend.h"
+#include "engine/backend/device.h"
 #include "engine/common/content_checksum.h"
 #include "engine/quant/weight_cache.h"
 #include "engine/session/model_loader.h"
@@ -53,6 +56,7 @@ private slots:
     void leftoversAreRemoved();
     void filesOfEarlierVersionsAreRemoved();
     void keysFollowTheContent();
+    void keysFollowTheRounding();
     void listsAndClears();
 };
 
@@ -306,6 +310,22 @@ void TestWeightCache::keysFollowTheContent() {
     QVERIFY(keyOf(path("seed 2")) != key);
     std::ofstream(path("copy") / "params.json", std::ios::app) << " ";
     QVERIFY(keyOf(path("copy")) != key);
+}
+
+// Instruction sets that fuse a product with its sum quantise a few weights in a million otherwise than those
+// that do not: neither is to take the other's for its own, or a seed would not give the same text.
+void TestWeightCache::keysFollowTheRounding() {
+    std::set<std::string> fused, apart;
+    const std::vector<std::string> found = cpu::describeCpu().simdTargetsFound;
+    for (const std::string& target : found) {
+        QVERIFY(forceCpuTarget(target).ok());
+        (target.starts_with("AVX") ? fused : apart)
+            .insert(weightCacheKey(open(modelFolder()), Precision::Q4));
+    }
+    QVERIFY(forceCpuTarget(found.front()).ok());
+    QVERIFY(fused.size() <= 1);
+    QCOMPARE(apart.size(), std::size_t{1});
+    QVERIFY(!fused.contains(*apart.begin()));
 }
 
 void TestWeightCache::listsAndClears() {

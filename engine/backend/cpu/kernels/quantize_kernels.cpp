@@ -335,18 +335,27 @@ void QuantizeTile(BlockFormat format, const float* panel, std::int64_t stride, s
         if (!AreFinite(panel + row * stride, columns)) SpoilRow(format, row, tile, rowFactors);
 }
 
+bool FusesProducts() {
+    return HWY_NATIVE_FMA != 0;
+}
+
 }  // namespace qllama::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace qllama {
 HWY_EXPORT(QuantizeTile);
+HWY_EXPORT(FusesProducts);
 
 namespace cpu {
 
 void quantizeTile(BlockFormat format, const float* panel, std::int64_t stride, std::int64_t columns,
                   std::byte* tile, float* rowFactors) {
     HWY_DYNAMIC_DISPATCH(QuantizeTile)(format, panel, stride, columns, tile, rowFactors);
+}
+
+bool quantizerFusesProducts() {
+    return HWY_DYNAMIC_DISPATCH(FusesProducts)();
 }
 
 }  // namespace cpu

@@ -15,4 +15,7 @@ namespace qllama::cpu {
 void quantizeTile(BlockFormat format, const float* panel, std::int64_t stride, std::int64_t columns,
                   std::byte* tile, float* rowFactors);
 
+// Whether products and sums are rounded once, together: then some weights come out otherwise.
+bool quantizerFusesProducts();
+
 }  // namespace qllama::cpu
