@@ -215,10 +215,11 @@ Result<void> ModelMaker::prepareFolder() {
          path = path.parent_path())
         if (path.has_filename()) missing.push_back(path);
     for (; !missing.empty(); missing.pop_back()) {
-        if (!fs::create_directory(missing.back(), failed))
+        const bool isMade = fs::create_directory(missing.back(), failed);
+        if (failed)
             return Error{ErrorCode::Io, "Cannot make the folder: " + failed.message() + ".",
                          missing.back().string()};
-        m_unfinished.add(missing.back());
+        if (isMade) m_unfinished.add(missing.back());  // "new/.." is there once "new" is
     }
     return checkSpace();
 }

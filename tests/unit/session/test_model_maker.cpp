@@ -73,6 +73,7 @@ private slots:
     void generates();
     void shapesAreChecked_data();
     void shapesAreChecked();
+    void foldersThatAreReachedAgain();
     void refusals();
     void stopLeavesNothingBehind();
 
@@ -266,6 +267,14 @@ void TestModelMaker::shapesAreChecked() {
     QVERIFY(!parsed.ok());
     QVERIFY2(parsed.error().text().find(sentence.toStdString()) != std::string::npos,
              parsed.error().text().c_str());
+}
+
+void TestModelMaker::foldersThatAreReachedAgain() {
+    for (const char* name : {"there/../back", "here/."}) {
+        const std::string problem = make({.shape = shapeOf("tiny"), .folder = folder(name)});
+        QVERIFY2(problem.empty(), problem.c_str());
+        QVERIFY(fs::exists(folder(name) / "params.json"));
+    }
 }
 
 void TestModelMaker::refusals() {
