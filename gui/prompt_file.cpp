@@ -54,8 +54,8 @@ Result<std::string> readPromptFile(const std::filesystem::path& path) {
         text.append(chunk.get(), static_cast<std::size_t>(count));
         if (text.size() > kMaximumBytes)
             return Error{ErrorCode::InvalidRequest,
-                         "The prompt is longer than " + std::to_string(kMaximumBytes >> 20) +
-                             " MiB; no model can take that.",
+                         "The text is longer than " + std::to_string(kMaximumBytes >> 20) +
+                             " MiB, more than is read at a time.",
                          name};
     }
 }

@@ -24,9 +24,10 @@ std::vector<TokenId> randomTokens(std::int64_t count, std::int64_t vocabulary) {
     return tokens;
 }
 
-Result<void> checkFits(const Transformer& transformer, const BenchmarkOptions& options) {
-    const std::int64_t needed =
-        std::max(options.promptTokens, options.depth + options.generatedTokens);
+// Generation begins at `start`.
+Result<void> checkFits(const Transformer& transformer, std::int64_t promptTokens,
+                       std::int64_t start, std::int64_t generatedTokens) {
+    const std::int64_t needed = std::max(promptTokens, start + generatedTokens);
     if (needed <= transformer.contextLength()) return {};
     return Error{
         ErrorCode::InvalidRequest,
@@ -66,8 +67,6 @@ Spread spreadOf(std::vector<double> values) {
 Result<BenchmarkReport> benchmark(LoadedModel& model, const BenchmarkOptions& options,
                                   const std::function<void(int)>& progress, std::stop_token stop) {
     Transformer& transformer = *model.transformer;
-    QLLAMA_CHECK(checkFits(transformer, options));
-    QLLAMA_TRY(ModelSpeedProbe probe, ModelSpeedProbe::create(model, stop));
     const std::int64_t vocabulary = transformer.config().vocabularySize;
     const auto prompt = options.promptText.empty() ? randomTokens(options.promptTokens, vocabulary)
                                                    : model.tokenizer->encode(options.promptText);
@@ -75,9 +74,10 @@ Result<BenchmarkReport> benchmark(LoadedModel& model, const BenchmarkOptions& op
     const auto generated = randomTokens(options.generatedTokens, vocabulary);
 
     // Generation goes on from the depth asked for, or from the prompt's end if it is a text.
-    const std::int64_t start = options.promptText.empty() || options.depth > 0
-                                   ? options.depth
-                                   : static_cast<std::int64_t>(prompt.size());
+    const std::int64_t start =
+        options.promptText.empty() || options.depth > 0 ? options.depth : std::ssize(prompt);
+    QLLAMA_CHECK(checkFits(transformer, std::ssize(prompt), start, options.generatedTokens));
+    QLLAMA_TRY(ModelSpeedProbe probe, ModelSpeedProbe::create(model, stop));
 
     std::vector<double> prefill;
     std::vector<double> decode;

@@ -62,9 +62,9 @@ std::string plainText(const Measured& measured) {
     return textTable(rows);
 }
 
-Result<std::string> measure(const CommandLine& commandLine, std::stop_token stop) {
+Result<std::string> measure(const CommandLine& commandLine, const std::string& text,
+                            std::stop_token stop) {
     ProgressLine line(!commandLine.quiet && !commandLine.json && isSmartTerminal(STDERR_FILENO));
-    QLLAMA_TRY(const std::string text, readPromptFile(*commandLine.perplexityPath));
     QLLAMA_TRY(LoadRequest load, completeLoadRequest(commandLine, stop));
     QLLAMA_TRY(const auto model, loadMeasured(commandLine, load, line, stop));
     std::unique_ptr<LoadedModel> reference;
@@ -84,8 +84,11 @@ Result<std::string> measure(const CommandLine& commandLine, std::stop_token stop
 }  // namespace
 
 int runPerplexity(const CommandLine& commandLine) {
-    return printAnswerOf(commandLine.json, [&commandLine](std::stop_token stop) {
-        return measure(commandLine, std::move(stop));
+    // Before Ctrl-C only asks: here it shall end the program, which may be waiting for standard input.
+    const Result<std::string> text = readPromptFile(*commandLine.perplexityPath);
+    if (!text) return printAnswer(commandLine.json, text);
+    return printAnswerOf(commandLine.json, [&](std::stop_token stop) {
+        return measure(commandLine, text.value(), std::move(stop));
     });
 }
 

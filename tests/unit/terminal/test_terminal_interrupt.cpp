@@ -1,7 +1,10 @@
 // Ctrl-C: the first asks, the second does not.
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <QTemporaryDir>
 #include <QTest>
 #include <chrono>
 #include <csignal>
@@ -71,6 +74,7 @@ private slots:
     void statisticsAreStillPrinted();
     void firstSignalAsks();
     void secondSignalKills();
+    void endsWhileATextIsReadFromAPipe();
     void ignoredSignalsStaySo_data() { signalEndsWithDone_data(); }
     void ignoredSignalsStaySo();
 };
@@ -112,6 +116,22 @@ void TestTerminalInterrupt::secondSignalKills() {
     const int status = statusAfterSignals(2);
     QVERIFY(WIFSIGNALED(status));
     QCOMPARE(WTERMSIG(status), SIGINT);
+}
+
+void TestTerminalInterrupt::endsWhileATextIsReadFromAPipe() {
+    const QTemporaryDir folder;
+    const std::string pipe = folder.filePath("pipe").toStdString();
+    QCOMPARE(::mkfifo(pipe.c_str(), 0600), 0);
+    QProcess process;
+    process.setProcessEnvironment(terminalEnvironment());
+    process.setChildProcessModifier([] { std::signal(SIGINT, SIG_DFL); });
+    process.start(QStringLiteral(QLLAMA_PROGRAM), {"--headless", "--model", demoModel(),
+                                                   "--perplexity", QString::fromStdString(pipe)});
+    const int writing = ::open(pipe.c_str(), O_WRONLY);  // waits for who reads
+    ::kill(static_cast<pid_t>(process.processId()), SIGINT);
+    ::close(writing);
+    process.waitForFinished(-1);
+    QCOMPARE(process.exitStatus(), QProcess::CrashExit);
 }
 
 // In a child of its own, as in firstSignalAsks(); other signals are still watched.

@@ -22,6 +22,7 @@ private slots:
     void measurementsAnswerAndFailAlike();
     void measurementsSayWhereTheModelIs_data() { measurementsAnswerAndFailAlike_data(); }
     void measurementsSayWhereTheModelIs();
+    void aPromptOfItsOwnNeedsItsLength();
     void aProfileWithoutDevicesSaysSo();
 };
 
@@ -78,6 +79,19 @@ void TestTerminalMeasurements::measurementsSayWhereTheModelIs() {
     QCOMPARE(answer["device"].toString(), QString("cpu"));
     QVERIFY(answer["notes"].toArray().first().toString().contains("opencl:99"));
     QCOMPARE(answer["placement"].toArray().size(), 1);
+}
+
+// And no more: not that of the prompt which is measured without one.
+void TestTerminalMeasurements::aPromptOfItsOwnNeedsItsLength() {
+    const QStringList seed = {"--headless", "--bench-seed",  "--model",
+                              demoModel(),  "--repetitions", "1",
+                              "--json",     "--max-seq-len"};
+    const ProgramRun fits = runProgram(seed + QStringList{"100"});
+    QCOMPARE(fits.exitCode, 0);
+    QCOMPARE(jsonLines(fits.out).first()["generated_tokens"].toInt(), 50);
+    const ProgramRun longer = runProgram(seed + QStringList{"52"});
+    QCOMPARE(longer.exitCode, 1);
+    QVERIFY2(longer.err.contains("The benchmark needs "), longer.err.constData());
 }
 
 void TestTerminalMeasurements::aProfileWithoutDevicesSaysSo() {
