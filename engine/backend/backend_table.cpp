@@ -1,12 +1,10 @@
 // The one place that knows every backend: add a row here for the next one.
 #include <string>
-#include <system_error>
 
 #include "engine/backend/backend.h"
 #include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/device.h"
 #include "engine/backend/opencl/opencl_backend.h"
-#include "engine/common/thread_pool.h"
 
 namespace qllama {
 namespace {
@@ -20,14 +18,10 @@ struct BackendEntry {
 
 constexpr BackendEntry kBackends[] = {
     {.owns = [](const std::string& deviceId) { return deviceId == "cpu"; },
-     .create = [](const std::string&,
-                  const BackendOptions& options) -> Result<std::unique_ptr<Backend>> {
-         try {
+     .create =
+         [](const std::string&, const BackendOptions& options) {
              return cpu::createCpuBackend(options.threadCount, options.store);
-         } catch (const std::system_error& refused) {
-             return threadsRefusedError(options.threadCount, refused);
-         }
-     },
+         },
      .list = [](DeviceList& list) { list.devices.push_back(cpu::describeCpu()); }},
     {.owns = opencl::ownsDevice,
      .create =

@@ -9,7 +9,7 @@
 #include <mutex>
 #include <set>
 #include <string>
-#include <thread>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -118,26 +118,31 @@ struct ThreadPool::Shared {
 };
 
 ThreadPool::ThreadPool(int threadCount)
-    : m_threadCount(std::max(1, threadCount)), m_shared(std::make_unique<Shared>(m_threadCount)) {
+    : m_threadCount(threadCount), m_shared(std::make_unique<Shared>(threadCount)) {}
+
+Result<ThreadPool> ThreadPool::start(int threadCount, ThreadStarter startThread) {
+    ThreadPool pool(threadCount > 0 ? threadCount : physicalCoreCount());
     try {
-        for (int worker = 1; worker < m_threadCount; ++worker)
-            m_shared->workers.emplace_back(
-                [shared = m_shared.get(), worker] { shared->work(worker); });
-    } catch (...) {
-        m_shared->endWorkers();
-        throw;
+        for (int worker = 1; worker < pool.m_threadCount; ++worker)
+            pool.m_shared->workers.push_back(
+                startThread([shared = pool.m_shared.get(), worker] { shared->work(worker); }));
+    } catch (const std::system_error& refused) {
+        return Error{ErrorCode::InvalidRequest,
+                     "The system does not let " + std::to_string(pool.m_threadCount) +
+                         " threads run: " + refused.code().message() + ". Choose fewer.",
+                     {}};
     }
+    return pool;
 }
+
+std::thread ThreadPool::startStdThread(std::function<void()> work) {
+    return std::thread(std::move(work));
+}
+
+ThreadPool::ThreadPool(ThreadPool&&) noexcept = default;
 
 ThreadPool::~ThreadPool() {
-    m_shared->endWorkers();
-}
-
-Error threadsRefusedError(int threadCount, const std::system_error& refused) {
-    return {ErrorCode::InvalidRequest,
-            "The system does not let " + std::to_string(threadCount) +
-                " threads run: " + refused.code().message() + ". Choose fewer.",
-            {}};
+    if (m_shared) m_shared->endWorkers();
 }
 
 void ThreadPool::runErased(Entry entry, void* context) {

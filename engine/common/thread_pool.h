@@ -2,8 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
-#include <system_error>
+#include <thread>
 #include <type_traits>
 
 #include "engine/common/result.h"
@@ -15,11 +16,15 @@ namespace qllama {
 // runs, microseconds apart) and then sleep, so an idle pool uses no processor time.
 class ThreadPool {
 public:
-    // Throws std::system_error where the system grants fewer threads, of which none stays.
-    explicit ThreadPool(int threadCount);
+    // Throws std::system_error where the system grants no thread.
+    using ThreadStarter = std::thread (*)(std::function<void()> work);
+
+    // 0 threads: one for each physical core. Fails with InvalidRequest, and leaves no thread behind,
+    // where the system grants fewer. Tests give a starter of their own.
+    static Result<ThreadPool> start(int threadCount, ThreadStarter startThread = startStdThread);
     ~ThreadPool();
-    ThreadPool(const ThreadPool&) = delete;
-    ThreadPool& operator=(const ThreadPool&) = delete;
+    ThreadPool(ThreadPool&&) noexcept;  // what is left of the other may only be destroyed
+    ThreadPool& operator=(ThreadPool&&) = delete;
 
     [[nodiscard]] int threadCount() const { return m_threadCount; }
 
@@ -36,14 +41,13 @@ public:
 private:
     struct Shared;
     using Entry = void (*)(void* context, int worker);
+    explicit ThreadPool(int threadCount);
+    static std::thread startStdThread(std::function<void()> work);
     void runErased(Entry entry, void* context);
 
     int m_threadCount;
     std::unique_ptr<Shared> m_shared;
 };
-
-// For whoever reports that as a Result.
-Error threadsRefusedError(int threadCount, const std::system_error& refused);
 
 // The physical cores this process may run on (hyper-threads of one core counted once), at least 1.
 int physicalCoreCount();

@@ -98,7 +98,7 @@ Result<bool> WeightCache::isUndamaged(const CacheIndex& index, const MappedFile&
     }
     std::vector<std::uint64_t> sums(chunks.size());
     std::atomic<std::size_t> next{0};
-    ThreadPool pool(m_options.threadCount > 0 ? m_options.threadCount : physicalCoreCount());
+    QLLAMA_TRY(auto pool, ThreadPool::start(m_options.threadCount));
     pool.run([&](int) {
         for (std::size_t i; (i = next.fetch_add(1)) < chunks.size() && !stop.stop_requested();) {
             file.populate(chunks[i]);

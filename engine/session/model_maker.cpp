@@ -135,11 +135,11 @@ private:
 class ModelMaker {
 public:
     ModelMaker(const ModelMakerRequest& request, const MakeProgressSink& progress,
-               std::stop_token stop)
+               std::stop_token stop, ThreadPool pool)
         : m_request(request),
           m_progress(progress),
           m_stop(std::move(stop)),
-          m_pool(request.threadCount > 0 ? request.threadCount : physicalCoreCount()) {}
+          m_pool(std::move(pool)) {}
 
     Result<MadeModel> make();
 
@@ -328,7 +328,8 @@ Result<MadeModel> ModelMaker::make() {
 
 Result<MadeModel> makeModel(const ModelMakerRequest& request, const MakeProgressSink& progress,
                             std::stop_token stop) {
-    return ModelMaker(request, progress, std::move(stop)).make();
+    QLLAMA_TRY(auto pool, ThreadPool::start(request.threadCount));
+    return ModelMaker(request, progress, std::move(stop), std::move(pool)).make();
 }
 
 }  // namespace qllama

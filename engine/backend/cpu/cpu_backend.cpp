@@ -29,10 +29,10 @@ std::int64_t paddedRows(const MatmulTask& task, std::int64_t granularity) {
 
 class CpuBackend final : public Backend {
 public:
-    CpuBackend(int threadCount, std::shared_ptr<BlockStore> store)
+    CpuBackend(ThreadPool pool, std::shared_ptr<BlockStore> store)
         : m_device(describeCpu()),
           m_store(std::move(store)),
-          m_pool(threadCount > 0 ? threadCount : physicalCoreCount()),
+          m_pool(std::move(pool)),
           m_rooms(static_cast<std::size_t>(m_pool.threadCount())) {}
 
     [[nodiscard]] const DeviceInfo& device() const override { return m_device; }
@@ -227,8 +227,11 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Backend> createCpuBackend(int threadCount, std::shared_ptr<BlockStore> store) {
-    return std::make_unique<CpuBackend>(threadCount, std::move(store));
+Result<std::unique_ptr<Backend>> createCpuBackend(int threadCount,
+                                                  std::shared_ptr<BlockStore> store) {
+    QLLAMA_TRY(auto pool, ThreadPool::start(threadCount));
+    return std::unique_ptr<Backend>(
+        std::make_unique<CpuBackend>(std::move(pool), std::move(store)));
 }
 
 }  // namespace qllama::cpu

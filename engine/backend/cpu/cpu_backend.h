@@ -14,7 +14,9 @@ DeviceInfo describeCpu();
 // Names of the instruction sets that processor and program both have, the one in use first.
 std::vector<std::string> simdTargetsFound();
 
-// threadCount 0: one thread for each physical core. `quantized` may be empty.
-std::unique_ptr<Backend> createCpuBackend(int threadCount, std::shared_ptr<BlockStore> store = {});
+// threadCount 0: one thread for each physical core. `store` may be empty. Fails where the system
+// grants fewer threads.
+Result<std::unique_ptr<Backend>> createCpuBackend(int threadCount,
+                                                  std::shared_ptr<BlockStore> store = {});
 
 }  // namespace qllama::cpu

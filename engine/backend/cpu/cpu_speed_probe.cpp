@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <system_error>
 #include <vector>
 
 #include "engine/backend/cpu/kernels/arithmetic_kernels.h"
@@ -33,14 +32,10 @@ Result<std::unique_ptr<CpuSpeedProbe>> CpuSpeedProbe::create(int threadCount,
                                                              const std::stop_token& stop) {
     if (stop.stop_requested()) return cancelledError();
     QLLAMA_TRY(auto memory, HostMemory::allocate(kBufferBytes, true, "the bandwidth measurement"));
-    std::unique_ptr<CpuSpeedProbe> probe;
-    try {
-        probe.reset(new CpuSpeedProbe(threadCount, std::move(memory)));
-    } catch (const std::system_error& refused) {
-        return threadsRefusedError(threadCount, refused);
-    }
+    QLLAMA_TRY(auto pool, ThreadPool::start(threadCount));
+    std::unique_ptr<CpuSpeedProbe> probe(new CpuSpeedProbe(std::move(pool), std::move(memory)));
     // Distinct contents: identical pages may be merged by a hypervisor and then read from cache.
-    const std::int64_t part = partBytes(threadCount);
+    const std::int64_t part = partBytes(probe->m_pool.threadCount());
     probe->m_pool.run([&](int worker) {
         auto* words = reinterpret_cast<std::uint64_t*>(probe->m_memory->data() + worker * part);
         std::uint64_t state = static_cast<std::uint64_t>(worker) + 1;

@@ -12,8 +12,9 @@ namespace qllama::cpu {
 
 class CpuSpeedProbe final : public SpeedProbe {
 public:
-    // Fails with OutOfMemory or Cancelled. The buffer is 512 MiB, and filling it takes most of the
-    // time of a single measurement: stop is polled for every few MiB.
+    // 0 threads: one for each physical core. Fails with OutOfMemory, InvalidRequest (the system grants
+    // fewer threads) or Cancelled. The buffer is 512 MiB, and filling it takes most of the time of a
+    // single measurement: stop is polled for every few MiB.
     static Result<std::unique_ptr<CpuSpeedProbe>> create(int threadCount,
                                                          const std::stop_token& stop = {});
 
@@ -27,8 +28,8 @@ public:
         Precision precision, const std::stop_token& stop) override;
 
 private:
-    CpuSpeedProbe(int threadCount, std::shared_ptr<HostMemory> memory)
-        : m_pool(threadCount), m_memory(std::move(memory)) {}
+    CpuSpeedProbe(ThreadPool pool, std::shared_ptr<HostMemory> memory)
+        : m_pool(std::move(pool)), m_memory(std::move(memory)) {}
     ThreadPool m_pool;
     std::shared_ptr<HostMemory> m_memory;
     std::uint64_t m_checksum = 0;

@@ -1,6 +1,7 @@
 #include "engine/backend/opencl/opencl_backend.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "engine/backend/opencl/attention_kernels.h"
@@ -72,7 +73,10 @@ public:
         QLLAMA_TRY(const WeightFormat* const format, weightFormatFor(tensor, precision));
         QLLAMA_TRY(WeightKernels* const kernels, kernelsFor(*format));
         if (format->quant) m_rounding->expect(tensor.shape.back());
-        if (!m_pool) m_pool = std::make_unique<ThreadPool>(physicalCoreCount());
+        if (!m_pool) {
+            QLLAMA_TRY(auto pool, ThreadPool::start(0));
+            m_pool.emplace(std::move(pool));
+        }
         return opencl::loadMatrix(m_queue, *kernels, tensor,
                                   {*m_pool, m_options.store.get(), std::move(stop)});
     }
@@ -216,7 +220,7 @@ private:
     OpenClOptions m_options;
     DeviceQueue m_queue;
     std::vector<std::string> m_tuning;
-    std::unique_ptr<ThreadPool> m_pool;  // once weights are loaded
+    std::optional<ThreadPool> m_pool;  // once weights are loaded
     ElementwiseKernels m_elementwise;
     std::unique_ptr<ActivationRounding> m_rounding;               // once a format wants it
     std::vector<std::unique_ptr<WeightKernels>> m_weightKernels;  // one a format in use

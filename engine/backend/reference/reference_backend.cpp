@@ -106,7 +106,7 @@ public:
                                                         quantFormat(precision).has_value());
         BlockMatrix quantized;
         if (const auto format = quantFormat(precision)) {
-            ThreadPool pool(1);
+            QLLAMA_TRY(auto pool, ThreadPool::start(1));
             QLLAMA_TRY(quantized, cpu::quantizeTensor(tensor, *format, pool, stop));
         }
         const auto columns = static_cast<std::size_t>(tensor.shape.back());

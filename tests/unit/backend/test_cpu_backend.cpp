@@ -76,7 +76,7 @@ void TestCpuBackend::matmulAgreesWithPlainLoop() {
                                   randomValues(rows * columns, 11, 1.0F));
     const auto x = randomValues(std::int64_t{n} * columns, 12, 1.0F);
     const auto before = randomValues(std::int64_t{n} * rows, 13, 1.0F);
-    const auto cpuBackend = cpu::createCpuBackend(2);
+    const auto cpuBackend = std::move(cpu::createCpuBackend(2)).value();
     const auto reference = createReferenceBackend();
     // |error| <= k u sum|w x|, and the sum of k products of unit normals is about 0.7 k; the
     // products here stay below 4 x 4.
@@ -103,10 +103,10 @@ void TestCpuBackend::matmulIsTheSameInAnyBatchAndThreads() {
                                   randomValues(rows * columns, 21, 1.0F));
     const auto x = randomValues(std::int64_t{n} * columns, 22, 1.0F);
     const std::vector<float> zeros(static_cast<std::size_t>(n * rows));
-    const auto one = cpu::createCpuBackend(1);
+    const auto one = std::move(cpu::createCpuBackend(1)).value();
     const auto together = multiply(*one, weights, x, zeros, n);
     for (const int threads : {2, 3}) {
-        const auto backend = cpu::createCpuBackend(threads);
+        const auto backend = std::move(cpu::createCpuBackend(threads)).value();
         QCOMPARE(multiply(*backend, weights, x, zeros, n), together);
     }
     std::vector<float> apart;
@@ -151,8 +151,8 @@ void TestCpuBackend::attentionAgreesWithPlainLoop() {
     QVERIFY(forceCpuTarget(target.toStdString()).ok());
     const AttentionCase test{
         {heads, kvHeads, headDim}, past, rows, half ? KvPrecision::F16 : KvPrecision::F32};
-    const auto one = cpu::createCpuBackend(1);
-    const auto three = cpu::createCpuBackend(3);
+    const auto one = std::move(cpu::createCpuBackend(1)).value();
+    const auto three = std::move(cpu::createCpuBackend(3)).value();
     const auto reference = createReferenceBackend();
     const auto together = attendInSteps(*one, test, rows);
     // An output is a mean of values below 4 whose weights carry the error of a score (a dot product
@@ -186,7 +186,7 @@ void TestCpuBackend::attentionWeighsByPowersOfE() {
     const double sum = std::accumulate(expected.begin(), expected.end(), 0.0);
     for (const std::string& target : m_targets) {
         QVERIFY(forceCpuTarget(target).ok());
-        const auto backend = cpu::createCpuBackend(1);
+        const auto backend = std::move(cpu::createCpuBackend(1)).value();
         const auto cache = backend->createKvCache({1, 1, kCount, kCount, KvPrecision::F32}).value();
         const auto k = bufferOf(*backend, keys);
         const auto v = bufferOf(*backend, values);
@@ -213,7 +213,7 @@ void TestCpuBackend::elementwiseStepsAgree() {
     const auto reference = createReferenceBackend();
     for (const std::string& target : m_targets) {
         QVERIFY(forceCpuTarget(target).ok());
-        const auto backend = cpu::createCpuBackend(2);
+        const auto backend = std::move(cpu::createCpuBackend(2)).value();
         const auto values = randomValues(kWidth * kRows, 5, 3.0F);
         const auto others = randomValues(kWidth * kRows, 6, 1.0F);
         std::vector<float> results[2];
@@ -237,7 +237,7 @@ void TestCpuBackend::elementwiseStepsAgree() {
 void TestCpuBackend::siluOfExtremesStaysFinite() {
     for (const std::string& target : m_targets) {
         QVERIFY(forceCpuTarget(target).ok());
-        const auto backend = cpu::createCpuBackend(1);
+        const auto backend = std::move(cpu::createCpuBackend(1)).value();
         const std::vector<float> extremes{-1e30F, -500.0F, -104.0F, -90.0F, 0.0F, 90.0F, 500.0F};
         const auto gate = bufferOf(*backend, extremes);
         const auto up = bufferOf(*backend, std::vector<float>(extremes.size(), 1.0F));
@@ -258,7 +258,7 @@ void TestCpuBackend::precisionConversionRoundsOnce() {
     const auto weights = tensorOf("w", {7, 19}, DType::F32, values);
     for (const std::string& target : m_targets) {
         QVERIFY(forceCpuTarget(target).ok());
-        const auto backend = cpu::createCpuBackend(2);
+        const auto backend = std::move(cpu::createCpuBackend(2)).value();
         auto matrix = backend->loadMatrix(weights, Precision::F16, {});
         QVERIFY(matrix.ok());
         QCOMPARE(matrix.value()->sizeBytes(), 7 * 19 * 2);

@@ -100,7 +100,7 @@ bool sameBits(const std::vector<float>& a, const std::vector<float>& b) {
 
 std::vector<float> product(int threads, const CatalogTensor& weights, Precision precision,
                            const std::vector<float>& x, std::int64_t n) {
-    const auto backend = cpu::createCpuBackend(threads);
+    const auto backend = std::move(cpu::createCpuBackend(threads)).value();
     auto matrix = backend->loadMatrix(weights, precision, {});
     auto in = backend->createBuffer(static_cast<std::int64_t>(x.size()));
     auto out = backend->createBuffer(n * weights.shape[0]);
@@ -116,7 +116,7 @@ std::vector<float> product(int threads, const CatalogTensor& weights, Precision 
 }
 
 std::int64_t sizeOfMatrix(const CatalogTensor& weights) {
-    const auto backend = cpu::createCpuBackend(1);
+    const auto backend = std::move(cpu::createCpuBackend(1)).value();
     auto matrix = backend->loadMatrix(weights, Precision::Packed, {});
     return matrix.ok() ? matrix.value()->sizeBytes() : -1;
 }
@@ -210,14 +210,14 @@ void TestPackedRows::everyBitComesBack() {
     for (const std::string& target : m_targets) {
         if (!madeFormat(Precision::Packed, dtype, kRows, columns)) break;  // too narrow
         QVERIFY(forceCpuTarget(target).ok());
-        const auto backend = cpu::createCpuBackend(2);
+        const auto backend = std::move(cpu::createCpuBackend(2)).value();
         const auto matrix = backend->loadMatrix(weights, Precision::Packed, {});
         QVERIFY(matrix.ok());
         for (int index = 0; index < kRows; ++index)
             QVERIFY(areOf(kind, embeddedRow(*backend, *matrix.value(), index), row(index)));
     }
     // As other code reads them, in plain loops.
-    ThreadPool pool(2);
+    ThreadPool pool = std::move(ThreadPool::start(2)).value();
     const auto packed = cpu::packTensor(weights, kind.format, pool, {});
     QVERIFY(packed.ok() && packed.value().isMade());
     for (int index = 0; index < kRows; ++index) {
@@ -329,7 +329,7 @@ void TestPackedRows::piecesArePackedAsAWhole() {
                        bits.begin() + (half + 1) * kRows / 2 * kColumns);
         pieces.parts.push_back(tensorOfBits(kind, kRows / 2, kColumns, own).parts.front());
     }
-    const auto backend = cpu::createCpuBackend(2);
+    const auto backend = std::move(cpu::createCpuBackend(2)).value();
     const auto matrix = backend->loadMatrix(pieces, Precision::Packed, {});
     QVERIFY(matrix.ok());
     QCOMPARE(matrix.value()->sizeBytes(), matrixBytes(Precision::Packed, dtype, kRows, kColumns));
@@ -358,7 +358,7 @@ void TestPackedRows::whatWouldNotGetSmallerStaysAsItIs() {
 void TestPackedRows::stopEndsPacking() {
     std::stop_source stop;
     stop.request_stop();
-    const auto backend = cpu::createCpuBackend(2);
+    const auto backend = std::move(cpu::createCpuBackend(2)).value();
     const auto matrix =
         backend->loadMatrix(tensorOfBits(kBf16, 64, 64, normalBits(kBf16, 64 * 64, 1)),
                             Precision::Packed, stop.get_token());

@@ -200,7 +200,7 @@ void TestQuantKernels::productsHaveTheBitsOfThePlainLoop() {
         tensorOf("w", {kRows, kColumns}, DType::F32,
                  extreme ? extremes(kRows, false) : randomValues(kRows * kColumns, 1, 1.0F));
     const auto x = extreme ? extremes(tokens, true) : randomValues(tokens * kColumns, 2, 1.0F);
-    ThreadPool pool(1);
+    ThreadPool pool = std::move(ThreadPool::start(1)).value();
     const auto matrix = cpu::quantizeTensor(tensor, static_cast<BlockFormat>(format), pool, {});
     QVERIFY(matrix.ok());
     BlockMatrix weights = matrix.value();

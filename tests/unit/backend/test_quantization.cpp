@@ -32,7 +32,7 @@ std::vector<float> product(Backend& backend, const CatalogTensor& weights, Preci
 }
 
 std::vector<std::vector<float>> dequantised(const CatalogTensor& weights, BlockFormat format) {
-    ThreadPool pool(2);
+    ThreadPool pool = std::move(ThreadPool::start(2)).value();
     auto matrix = cpu::quantizeTensor(weights, format, pool, {});
     std::vector<std::vector<float>> rows;
     for (std::int64_t row = 0; row < weights.shape[0]; ++row) {
@@ -178,7 +178,7 @@ void TestQuantization::productsAgreeWithPlainLoop() {
     const auto reference = createReferenceBackend();
     const auto expected = product(*reference, weights, kind, x, n);
     QVERIFY(forceCpuTarget(target.toStdString()).ok());
-    const auto one = cpu::createCpuBackend(1);
+    const auto one = std::move(cpu::createCpuBackend(1)).value();
     const auto together = product(*one, weights, kind, x, n);
     QCOMPARE(together.size(), expected.size());
     // Activations below 3.5 in 127 steps: each product is off by at most half a step of 3.5 / 127,
@@ -194,7 +194,7 @@ void TestQuantization::productsAgreeWithPlainLoop() {
     QVERIFY(std::sqrt(squares / static_cast<double>(expected.size())) <= 3 * typical);
 
     for (const int threads : {2, 3}) {
-        const auto backend = cpu::createCpuBackend(threads);
+        const auto backend = std::move(cpu::createCpuBackend(threads)).value();
         QCOMPARE(product(*backend, weights, kind, x, n), together);
     }
     for (int i = 0; i < n; ++i) {
@@ -230,7 +230,7 @@ void TestQuantization::stopEndsQuantisation() {
     stop.request_stop();
     const auto weights = tensorOf("w", {64, 64}, DType::F32, randomValues(64 * 64, 1, 1.0F));
     for (const Precision precision : kQuantised) {
-        const auto backend = cpu::createCpuBackend(2);
+        const auto backend = std::move(cpu::createCpuBackend(2)).value();
         const auto matrix = backend->loadMatrix(weights, precision, stop.get_token());
         QVERIFY(!matrix.ok());
         QCOMPARE(matrix.error().code, ErrorCode::Cancelled);

@@ -68,7 +68,7 @@ private slots:
         constexpr std::int64_t kRows = 100000;
         RowSchedule schedule(kRows, 4, 8, 16);
         std::vector<std::atomic<int>> taken(kRows);
-        ThreadPool pool(4);
+        ThreadPool pool = std::move(ThreadPool::start(4)).value();
         pool.run([&](int) {
             for (const RowRange& range : portionsOf(schedule))
                 for (std::int64_t row = range.begin; row < range.end; ++row)

@@ -32,7 +32,7 @@ private slots:
     void itsPartIsDoneByTheOwner() {
         QVERIFY(::pipe(held) == 0 && ::pipe(released) == 0);
         std::signal(SIGUSR1, holdThread);
-        ThreadPool pool(2);
+        ThreadPool pool = std::move(ThreadPool::start(2)).value();
         std::array<pthread_t, 2> threads{};
         std::barrier both(2);
         pool.run([&](int worker) {

@@ -1,5 +1,5 @@
 // The pool: every worker once a run, results visible, asleep when idle, gone when destroyed.
-#include <sys/resource.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <QtTest>
@@ -9,10 +9,9 @@
 #include <barrier>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <numeric>
-#include <optional>
 #include <set>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -52,7 +51,7 @@ private slots:
     void inputsAreVisibleToTheWorkers();
     void theOwnerIsWorkerZero();
     void workersRunSideBySide();
-    void atLeastOneThread();
+    void withoutANumberThereIsOneForEachCore();
     void oneThreadStartsNone();
     void idleWorkersSleepAndWakeUp();
     void destructionJoinsAtAnyMoment();
@@ -75,7 +74,7 @@ void TestThreadPool::threadCounts() {
 
 void TestThreadPool::everyWorkerRunsOncePerCall() {
     QFETCH(int, threads);
-    ThreadPool pool(threads);
+    ThreadPool pool = std::move(ThreadPool::start(threads)).value();
     QCOMPARE(pool.threadCount(), threads);
     std::vector<std::atomic<int>> calls(static_cast<std::size_t>(threads));
     constexpr int kRuns = 500;
@@ -88,7 +87,7 @@ void TestThreadPool::everyWorkerRunsOncePerCall() {
 
 void TestThreadPool::resultsAreVisibleToTheCaller() {
     QFETCH(int, threads);
-    ThreadPool pool(threads);
+    ThreadPool pool = std::move(ThreadPool::start(threads)).value();
     std::vector<std::int64_t> results(static_cast<std::size_t>(threads));  // plain, not atomic
     for (std::int64_t run = 0; run < 500; ++run) {
         pool.run([&, run](int worker) {
@@ -100,7 +99,7 @@ void TestThreadPool::resultsAreVisibleToTheCaller() {
 }
 
 void TestThreadPool::inputsAreVisibleToTheWorkers() {
-    ThreadPool pool(3);
+    ThreadPool pool = std::move(ThreadPool::start(3)).value();
     int input = 0;
     std::array<int, 3> seen{};
     for (int run = 0; run < 500; ++run) {
@@ -111,7 +110,7 @@ void TestThreadPool::inputsAreVisibleToTheWorkers() {
 }
 
 void TestThreadPool::theOwnerIsWorkerZero() {
-    ThreadPool pool(3);
+    ThreadPool pool = std::move(ThreadPool::start(3)).value();
     std::thread::id zero;
     pool.run([&](int worker) {
         if (worker == 0) zero = std::this_thread::get_id();
@@ -120,7 +119,7 @@ void TestThreadPool::theOwnerIsWorkerZero() {
 }
 
 void TestThreadPool::workersRunSideBySide() {
-    ThreadPool pool(4);
+    ThreadPool pool = std::move(ThreadPool::start(4)).value();
     std::array<std::thread::id, 4> ids;
     std::barrier all(4);
     pool.run([&](int worker) {
@@ -130,27 +129,27 @@ void TestThreadPool::workersRunSideBySide() {
     QCOMPARE(std::set<std::thread::id>(ids.begin(), ids.end()).size(), std::size_t{4});
 }
 
-void TestThreadPool::atLeastOneThread() {
+void TestThreadPool::withoutANumberThereIsOneForEachCore() {
     for (const int asked : {0, -3}) {
-        ThreadPool pool(asked);
-        QCOMPARE(pool.threadCount(), 1);
-        int calls = 0;
+        ThreadPool pool = std::move(ThreadPool::start(asked)).value();
+        QCOMPARE(pool.threadCount(), physicalCoreCount());
+        std::atomic<int> calls{0};
         pool.run([&](int) { ++calls; });
-        QCOMPARE(calls, 1);
+        QCOMPARE(calls.load(), physicalCoreCount());
     }
 }
 
 void TestThreadPool::oneThreadStartsNone() {
     // A joined thread may stay visible for a moment while the kernel clears it away.
     QTRY_COMPARE(otherThreadStates().size(), m_threadsBefore);
-    ThreadPool pool(1);
+    ThreadPool pool = std::move(ThreadPool::start(1)).value();
     QCOMPARE(otherThreadStates().size(), m_threadsBefore);
-    ThreadPool three(3);
+    ThreadPool three = std::move(ThreadPool::start(3)).value();
     QCOMPARE(otherThreadStates().size(), m_threadsBefore + 2);
 }
 
 void TestThreadPool::idleWorkersSleepAndWakeUp() {
-    ThreadPool pool(3);
+    ThreadPool pool = std::move(ThreadPool::start(3)).value();
     std::atomic<int> calls{0};
     for (int round = 1; round <= 3; ++round) {
         pool.run([&](int) { ++calls; });
@@ -164,7 +163,8 @@ void TestThreadPool::destructionJoinsAtAnyMoment() {
     for (int round = 0; round < 100; ++round) {
         std::atomic<int> calls{0};
         {
-            ThreadPool pool(4);  // at times destroyed before its threads have begun
+            // At times destroyed before its threads have begun.
+            ThreadPool pool = std::move(ThreadPool::start(4)).value();
             if (round % 2 == 0) pool.run([&](int) { ++calls; });
         }
         QCOMPARE(calls.load(), round % 2 == 0 ? 4 : 0);
@@ -178,7 +178,7 @@ void TestThreadPool::twoPoolsSideBySide() {
         std::vector<std::jthread> owners;
         for (int& sum : sums)
             owners.emplace_back([&sum] {
-                ThreadPool pool(2);
+                ThreadPool pool = std::move(ThreadPool::start(2)).value();
                 std::array<int, 2> parts{};
                 for (int run = 0; run < 200; ++run)
                     pool.run([&](int worker) { parts[static_cast<std::size_t>(worker)] += run; });
@@ -192,7 +192,7 @@ void TestThreadPool::twoPoolsSideBySide() {
 // Whoever threw; and the pool goes on.
 void TestThreadPool::exceptionsReachTheCaller() {
     QFETCH(int, threads);
-    ThreadPool pool(threads);
+    ThreadPool pool = std::move(ThreadPool::start(threads)).value();
     for (int thrower = 0; thrower < threads; ++thrower) {
         std::atomic<int> calls{0};
         try {
@@ -209,30 +209,32 @@ void TestThreadPool::exceptionsReachTheCaller() {
     }
 }
 
-// As many as the address space has room for; the sanitizers need theirs themselves.
+// The third is asked for with a stack that no address space has room for.
 void TestThreadPool::threadsThatTheSystemRefuses() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    QSKIP("A sanitizer does without no memory.");
-#endif
-    std::int64_t pages = 0;
-    std::ifstream("/proc/self/statm") >> pages;
-    rlimit before{};
-    ::getrlimit(RLIMIT_AS, &before);
-    rlimit limit = before;
-    limit.rlim_cur = static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE)) + (rlim_t{128} << 20);
-    ::setrlimit(RLIMIT_AS, &limit);
-    const int count = 64;  // with 8 MiB of stack each
-    std::optional<Error> error;
-    try {
-        ThreadPool pool(count);
-    } catch (const std::system_error& refused) {
-        error = threadsRefusedError(count, refused);
-    }
-    ::setrlimit(RLIMIT_AS, &before);
-    QVERIFY(error.has_value());
-    QVERIFY2(error->text().find("64 threads") != std::string::npos, error->text().c_str());
+    pthread_attr_t usual;
+    QCOMPARE(::pthread_getattr_default_np(&usual), 0);
+    static int started;
+    started = 0;
+    const auto startThread = [](std::function<void()> work) {
+        if (++started == 3) {
+            pthread_attr_t endless;
+            ::pthread_attr_init(&endless);
+            ::pthread_attr_setstacksize(&endless, std::size_t{1} << 48);
+            ::pthread_setattr_default_np(&endless);
+            ::pthread_attr_destroy(&endless);
+        }
+        return std::thread(std::move(work));
+    };
+    const Result<ThreadPool> refused = ThreadPool::start(64, startThread);
+    ::pthread_setattr_default_np(&usual);
+    ::pthread_attr_destroy(&usual);
+    QCOMPARE(started, 3);
+    QVERIFY(!refused.ok());
+    QCOMPARE(refused.error().code, ErrorCode::InvalidRequest);
+    QVERIFY2(refused.error().text().find("64 threads") != std::string::npos,
+             refused.error().text().c_str());
     std::atomic<int> calls{0};
-    ThreadPool(2).run([&](int) { ++calls; });
+    std::move(ThreadPool::start(2)).value().run([&](int) { ++calls; });
     QCOMPARE(calls.load(), 2);
 }
 

@@ -146,7 +146,7 @@ void TestOpenClKernels::quantisedMatmulAgreesWithPlainLoop() {
     QVERIFY2(difference <= bound, qPrintable(QString("%1 > %2").arg(difference).arg(bound)));
     // The CPU engine, too, sums a block exactly and rounds a few times for each: the terms of q4, a
     // scale and a middle, may be a few times as large as their sum.
-    const auto cpu = cpu::createCpuBackend(1);
+    const auto cpu = std::move(cpu::createCpuBackend(1)).value();
     const float narrow =
         kUnit * static_cast<float>(blocks + 8) * 3 * 0.7F * static_cast<float>(columns);
     const float apart = largestDifference(got, multiply(*cpu, weights, x, before, n, form));
