@@ -96,7 +96,8 @@ void addMeasurementOptions(std::vector<CommandLineOption>& options) {
                        .needsNoWindow = true,
                        .apply = [](CommandLine& line, const std::string&) {
                            line.benchmark.promptText = "Computers are pretty complica";
-                           line.benchmark.generatedTokens = 50;
+                           if (!line.given.contains("--bench-tokens"))
+                               line.benchmark.generatedTokens = 50;
                            return setAction(line, TerminalAction::Benchmark);
                        }});
     addCount(options, "--bench-prompt", "Tokens of the prompt to evaluate; 0 leaves it out", 0,

@@ -140,6 +140,26 @@ Result<void> checkLayerCount(const Checkpoint& checkpoint, const LlamaConfig& co
 
 }  // namespace
 
+Result<std::int64_t> contextLengthFor(const LlamaConfig& config, std::optional<std::int64_t> wanted,
+                                      const Checkpoint& checkpoint) {
+    const std::int64_t length = wanted.value_or(config.trainedContext);
+    // Far beyond any LLaMA; keeps the table of angles and the KV cache within 64-bit arithmetic.
+    constexpr std::int64_t kLargestContext = 1 << 20;
+    if (length >= 1 && length <= kLargestContext) return length;
+    if (!wanted)
+        return Error{
+            ErrorCode::InvalidFile,
+            "\"max_seq_len\" in params.json is " + std::to_string(length) +
+                ", but a context holds at most " + std::to_string(kLargestContext) +
+                " tokens. Load the model with a context length of your own (in the terminal "
+                "with --max-seq-len).",
+            checkpoint.paramsPath.string()};
+    return Error{ErrorCode::InvalidRequest,
+                 "A context of " + std::to_string(length) + " tokens is outside 1 to " +
+                     std::to_string(kLargestContext) + ".",
+                 {}};
+}
+
 std::string layerTensorName(std::int64_t layer, const char* part) {
     return "layers." + std::to_string(layer) + "." + part;
 }

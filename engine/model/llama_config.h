@@ -30,6 +30,10 @@ struct LlamaConfig {
 Result<LlamaConfig> resolveConfig(const Checkpoint& checkpoint,
                                   std::optional<std::int64_t> tokenizerVocabulary);
 
+// The tokens of a context: those wanted, else the file's own. Fails where they are none or far too many.
+Result<std::int64_t> contextLengthFor(const LlamaConfig& config, std::optional<std::int64_t> wanted,
+                                      const Checkpoint& checkpoint);
+
 // Names in Meta's layout, used by the loader and by tests.
 std::string layerTensorName(std::int64_t layer, const char* part);  // part: "attention.wq.weight"
 

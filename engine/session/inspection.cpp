@@ -58,6 +58,19 @@ void inspectTokenizer(Inspection& inspection) {
     inspection.problems.push_back(config.error().text());
 }
 
+std::vector<MemoryNeed> memoryNeeded(const Inspection& inspection) {
+    const Checkpoint& checkpoint = inspection.checkpoint;
+    const LlamaConfig& config = *inspection.config;
+    std::vector<MemoryNeed> needed;
+    for (const PrecisionInfo& info : precisions()) {
+        const KvPrecision kv = automaticKvPrecision(info.precision, checkpoint.tensors, config,
+                                                    inspection.contextLength);
+        needed.push_back({std::string(info.key), weightBytes(info.precision, checkpoint, config),
+                          kvCacheBytes(kv, config)});
+    }
+    return needed;
+}
+
 }  // namespace
 
 Result<Inspection> inspect(const CheckpointLocation& location) {
@@ -83,12 +96,12 @@ Result<Inspection> inspect(const CheckpointLocation& location) {
     if (config.ok()) {
         inspection.config = config.value();
         inspection.contextLength = config.value().trainedContext;
-        for (const PrecisionInfo& info : precisions()) {
-            const KvPrecision kv = automaticKvPrecision(info.precision, checkpoint.tensors,
-                                                        config.value(), inspection.contextLength);
-            inspection.memory.push_back({std::string(info.key),
-                                         weightBytes(info.precision, checkpoint, config.value()),
-                                         kvCacheBytes(kv, config.value())});
+        const auto length = contextLengthFor(config.value(), std::nullopt, checkpoint);
+        if (length.ok()) {
+            inspection.memory = memoryNeeded(inspection);
+        } else {
+            inspection.isWhole = false;
+            inspection.problems.push_back(length.error().text());
         }
     } else {
         inspection.isWhole = false;

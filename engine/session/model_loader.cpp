@@ -32,33 +32,14 @@ std::string storedTypes(const Checkpoint& checkpoint) {
     return text;
 }
 
-Result<std::int64_t> contextLengthFor(const LoadRequest& request, const Checkpoint& checkpoint,
-                                      const LlamaConfig& config) {
-    const std::int64_t length = request.contextLength.value_or(config.trainedContext);
-    // Far beyond any LLaMA; keeps the table of angles and the KV cache within 64-bit arithmetic.
-    constexpr std::int64_t kLargestContext = 1 << 20;
-    if (length >= 1 && length <= kLargestContext) return length;
-    if (!request.contextLength)
-        return Error{
-            ErrorCode::InvalidFile,
-            "\"max_seq_len\" in params.json is " + std::to_string(length) +
-                ", but a context holds at most " + std::to_string(kLargestContext) +
-                " tokens. Load the model with a context length of your own (in the terminal "
-                "with --max-seq-len).",
-            checkpoint.paramsPath.string()};
-    return Error{ErrorCode::InvalidRequest,
-                 "A context of " + std::to_string(length) + " tokens is outside 1 to " +
-                     std::to_string(kLargestContext) + ".",
-                 {}};
-}
-
 // All but the devices.
 Result<PlacementRequest> placementFor(const LoadRequest& request, const Checkpoint& checkpoint,
                                       const LlamaConfig& config) {
     PlacementRequest placement;
     placement.config = config;
     placement.precision = request.precision;
-    QLLAMA_TRY(placement.contextLength, contextLengthFor(request, checkpoint, config));
+    QLLAMA_TRY(placement.contextLength,
+               contextLengthFor(config, request.contextLength, checkpoint));
     placement.kvPrecision = request.kvPrecision.value_or(automaticKvPrecision(
         request.precision, checkpoint.tensors, config, placement.contextLength));
     return placement;

@@ -34,8 +34,12 @@ std::string listJson(const std::filesystem::path& folder,
            "\n";
 }
 
+constexpr const char* kNoFolder =
+    "No weights are kept: neither XDG_CACHE_HOME nor HOME names a folder.\n";
+
 std::string listText(const std::filesystem::path& folder,
                      const std::vector<WeightCacheEntry>& entries) {
+    if (folder.empty()) return kNoFolder;
     if (entries.empty()) return "No weights are kept in " + folder.string() + ".\n";
     std::vector<TextRow> rows;
     for (const WeightCacheEntry& entry : entries) {
@@ -66,6 +70,7 @@ Result<std::string> cleared(bool json) {
     const std::filesystem::path folder = defaultWeightCacheFolder();
     QLLAMA_TRY(const std::int64_t freedBytes, clearWeightCache(folder));
     if (json) return clearedJson(folder, freedBytes);
+    if (folder.empty()) return std::string(kNoFolder);
     return "Freed " + byteText(freedBytes) + " in " + folder.string() + ".\n";
 }
 

@@ -161,6 +161,11 @@ void TestInspection::contextOfParamsThatIsTooLong() {
         error.message.find("\"max_seq_len\" in params.json is 2147483648") != std::string::npos,
         error.message.c_str());
     QCOMPARE(QString::fromStdString(error.where), path);
+    const auto inspection = inspectFolder("float64");
+    QVERIFY(inspection.ok());
+    QVERIFY(!inspection.value().isWhole);
+    QCOMPARE(inspection.value().problems.front(), error.text());
+    QVERIFY(inspection.value().memory.empty());
     request.contextLength = 64;
     QVERIFY(loadModel(request, {}, {}).ok());
 }

@@ -67,6 +67,7 @@ private slots:
     void jsonIsKnownEvenWhenUsageIsWrong();
     void optionsOfAnotherActionAreRefused_data();
     void optionsOfAnotherActionAreRefused();
+    void lengthOfTheSeedsBenchmark();
 };
 
 void TestCommandLine::everyOptionOfTheContract() {
@@ -385,6 +386,15 @@ void TestCommandLine::optionsOfAnotherActionAreRefused() {
     QFETCH(QString, problem);
     QCOMPARE(parseCommandLine(headless(fromQt(arguments))).usageError, problem);
     QVERIFY(parseCommandLine(Arguments{"--bench-seed", "--repetitions", "2"}).usageError.isEmpty());
+}
+
+void TestCommandLine::lengthOfTheSeedsBenchmark() {
+    const auto tokens = [](const Arguments& arguments) {
+        return parseCommandLine(arguments).commandLine.value().benchmark.generatedTokens;
+    };
+    QCOMPARE(tokens({"--bench-seed"}), 50);
+    QCOMPARE(tokens({"--bench-seed", "--bench-tokens", "7"}), 7);
+    QCOMPARE(tokens({"--bench-tokens", "7", "--bench-seed"}), 7);
 }
 
 QTEST_APPLESS_MAIN(TestCommandLine)

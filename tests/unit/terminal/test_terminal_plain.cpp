@@ -61,6 +61,7 @@ private slots:
     void fullDisk();
     void errorsAreOneSentence_data();
     void errorsAreOneSentence();
+    void noFolderForKeptWeights();
     void withoutADisplayTheWindowIsASentence_data();
     void withoutADisplayTheWindowIsASentence();
     void wrongUsageIsOneSentence();
@@ -253,6 +254,16 @@ void TestTerminalPlain::errorsAreOneSentence() {
     QCOMPARE(run.out, QByteArray());
     QCOMPARE(run.err.count('\n'), 1);
     QVERIFY2(run.err.contains(file.toUtf8()), run.err.constData());
+}
+
+void TestTerminalPlain::noFolderForKeptWeights() {
+    for (const char* action : {"--cache", "--clear-cache"}) {
+        const ProgramRun run = runCommand(
+            "env", {"-u", "HOME", "-u", "XDG_CACHE_HOME", QLLAMA_PROGRAM, "--headless", action});
+        QCOMPARE(run.exitCode, 0);
+        QCOMPARE(run.out, QByteArray("No weights are kept: neither XDG_CACHE_HOME nor HOME names a "
+                                     "folder.\n"));
+    }
 }
 
 // Qt would end the program with a core dump.
