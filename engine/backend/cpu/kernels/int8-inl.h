@@ -152,6 +152,7 @@ struct SignedSum {
         const auto turned = _mm_sign_epi8(activations.raw, w.weights.raw);
 #endif
         sum = hn::Add(sum, SumPairs(MulPairs(w.sizes, Bytes{turned})));
+        Settle(sum);
     }
     HWY_INLINE Ints total() const {
         return sum;
