@@ -85,6 +85,7 @@ class TestWindowStart : public QObject {
 
 private slots:
     void init() {
+        m_settings.reset();  // writes what it still has, which would make its folder anew
         m_folder = std::make_unique<QTemporaryDir>();
         m_settings = std::make_unique<QSettings>(m_folder->filePath("s.ini"), QSettings::IniFormat);
     }
