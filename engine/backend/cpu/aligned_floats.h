@@ -11,7 +11,7 @@
 namespace qllama::cpu {
 
 // Grows, never shrinks; what it held is lost when it grows. Throws std::bad_alloc. In huge pages where it
-// is large enough and the system has them.
+// is large enough and the system has them. (Not HostMemory: AddressSanitizer watches the ends of this.)
 class AlignedFloats {
 public:
     void resize(std::int64_t count) {
