@@ -2,7 +2,9 @@
 // Private to backend/cpu.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "engine/backend/backend.h"
@@ -57,6 +59,8 @@ public:
     void readRow(std::int64_t row, float* out) const override;
 
 private:
+    [[nodiscard]] std::span<const std::byte> bytesOf(std::int64_t begin, std::int64_t end) const;
+
     RowMajorWeights m_weights;
     std::shared_ptr<const void> m_owner;
 };
@@ -76,6 +80,11 @@ public:
     void readRow(std::int64_t row, float* out) const override;
 
 private:
+    void multiplyManyTokens(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
+                            bool accumulate) const;
+    // Rows [begin, end), in `room`
+    [[nodiscard]] RowMajorWeights unpack(std::int64_t begin, std::int64_t end, float* room) const;
+
     BlockMatrix m_weights;
 };
 

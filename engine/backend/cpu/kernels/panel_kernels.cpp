@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
+#include <span>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/backend/cpu/kernels/panel_kernels.cpp"
@@ -25,7 +26,14 @@ constexpr int kTileTokens = kHasAvx512 ? 12 : 6;
 constexpr int kPartTokens = kHasAvx512 ? 4 : 3;
 
 // So many panels stay in the L2 cache while the tokens pass by, one panel at least.
-constexpr std::int64_t kGroupBytes = std::int64_t{kHasAvx512 ? 512 : 256} << 10;
+constexpr std::int64_t kCachedPanelsBytes = std::int64_t{kHasAvx512 ? 512 : 256} << 10;
+
+// As many tokens stay in the last cache, so that they can all pass by those panels, and then by others.
+constexpr std::int64_t kCachedTokensBytes = std::int64_t{6} << 20;
+// More would come from memory each time, at half of the speed. So they pass in blocks, each of them by as
+// many panels as that cache has room for too.
+constexpr std::int64_t kBlockBytes = std::int64_t{1} << 20;
+constexpr std::int64_t kGroupBytes = std::int64_t{3} << 20;
 
 // The sum of a vector's lanes adds those that lie half a vector apart, then a quarter, and so on. Taken
 // with the bits of their numbers reversed, each lane is added to the one before it, that sum of two to
@@ -48,6 +56,27 @@ HWY_INLINE std::int64_t LaneFloats(std::int64_t columns) {
     return (VectorsOf(columns) + 1) * kPanelRows;
 }
 
+std::int64_t PanelFloats(std::int64_t columns) {
+    return LaneFloats(columns) * kLanes;
+}
+
+HWY_INLINE std::int64_t TileFloats(std::int64_t columns) {
+    return VectorsOf(columns) * kLanes * kTileTokens;
+}
+
+HWY_INLINE std::int64_t TilesOf(std::int64_t n) {
+    return (n + kTileTokens - 1) / kTileTokens;
+}
+
+// How many of so many floats each fill a cache; at least one.
+HWY_INLINE std::int64_t Fitting(std::int64_t floatsEach, std::int64_t bytes) {
+    return std::max<std::int64_t>(1, bytes / (floatsEach * std::int64_t{sizeof(float)}));
+}
+
+HWY_INLINE bool StayCached(std::int64_t n, std::int64_t columns) {
+    return TilesOf(n) <= Fitting(TileFloats(columns), kCachedTokensBytes);
+}
+
 // Elements [column, column + kLanes) of a row, zero behind its end.
 template <typename T>
 HWY_INLINE F32Vector LoadPadded(const T* row, std::int64_t columns, std::int64_t column) {
@@ -59,7 +88,7 @@ HWY_INLINE F32Vector LoadPadded(const T* row, std::int64_t columns, std::int64_t
 void PackTile(const float* x, std::int64_t tile, PackedTokens& tokens) {
     const F32Tag d;
     const std::int64_t vectors = VectorsOf(tokens.columns);
-    float* out = tokens.values.get() + tile * vectors * kLanes * kTileTokens;
+    float* out = tokens.values.get() + tile * TileFloats(tokens.columns);
     for (int first = 0; first < kTileTokens; first += kLanes) {
         const int count = std::min(kLanes, kTileTokens - first);
         const auto mask = hn::FirstN(d, static_cast<std::size_t>(count));
@@ -138,10 +167,10 @@ HWY_INLINE void PutVector(F32Vector sums, std::int64_t rows, bool accumulate, fl
 // The weights to be packed next, which memory brings little by little meanwhile.
 class NextWeights {
 public:
-    // [begin, end), in so many turns
-    NextWeights(const void* begin, const void* end, std::int64_t turns)
-        : m_at(static_cast<const std::byte*>(begin)),
-          m_end(static_cast<const std::byte*>(end)),
+    // in so many turns
+    NextWeights(std::span<const std::byte> bytes, std::int64_t turns)
+        : m_at(bytes.data()),
+          m_end(bytes.data() + bytes.size()),
           m_linesEach(((m_end - m_at) / kLineBytes + turns - 1) / turns) {}
     HWY_INLINE void fetchSome() {
         for (std::int64_t i = 0; i < m_linesEach && m_at < m_end; ++i, m_at += kLineBytes)
@@ -183,7 +212,7 @@ void MultiplyTile(const float* panel, const float* x, std::int64_t columns, std:
 // A tile of the tokens times a panel, whose rows target.out begins with.
 HWY_INLINE void MultiplyTokens(const float* panel, const PackedTokens& tokens, std::int64_t tile,
                                std::int64_t rows, NextWeights& next, const Target& target) {
-    const float* x = tokens.values.get() + tile * VectorsOf(tokens.columns) * kLanes * kTileTokens;
+    const float* x = tokens.values.get() + tile * TileFloats(tokens.columns);
     const std::int64_t count = std::min<std::int64_t>(kTileTokens, tokens.n - tile * kTileTokens);
     float* out = target.out + tile * kTileTokens * target.stride;
     if (count > kTileTokens - kPartTokens) {
@@ -197,48 +226,51 @@ HWY_INLINE void MultiplyTokens(const float* panel, const PackedTokens& tokens, s
                                   {out + first * target.stride, target.stride, target.accumulate});
 }
 
-std::int64_t PanelsTogether(std::int64_t columns) {
-    return std::max<std::int64_t>(
-        1, kGroupBytes / (LaneFloats(columns) * kLanes * std::int64_t{sizeof(float)}));
+struct Range {
+    std::int64_t begin;
+    std::int64_t end;
+};
+
+// The panels of these rows with these tiles of the tokens, which stay in the L2 cache and in the last one.
+void MultiplyBlock(const float* panels, Range rows, const PackedTokens& tokens, Range tiles,
+                   NextWeights& next, const Target& target) {
+    for (std::int64_t tile = tiles.begin; tile < tiles.end; ++tile)
+        for (std::int64_t row = rows.begin; row < rows.end; row += kPanelRows)
+            MultiplyTokens(panels + row / kPanelRows * PanelFloats(tokens.columns), tokens, tile,
+                           rows.end - row, next,
+                           {target.out + row, target.stride, target.accumulate});
 }
 
-template <typename T>
-void MultiplyTyped(const RowMajorWeights& w, std::int64_t begin, std::int64_t end,
-                   const PackedTokens& tokens, float* room, const Target& target) {
-    const std::int64_t panelFloats = LaneFloats(w.columns) * kLanes;
-    const std::int64_t groupRows = PanelsTogether(w.columns) * kPanelRows;
-    for (std::int64_t first = begin; first < end; first += groupRows) {
-        const std::int64_t last = std::min(first + groupRows, end);
-        const auto panelOf = [&](std::int64_t row) {
-            return room + (row - first) / kPanelRows * panelFloats;
-        };
-        for (std::int64_t row = first; row < last; row += kPanelRows)
-            PackPanel<T>(w, row, end, panelOf(row));
-        const T* weights = static_cast<const T*>(w.data);
-        NextWeights next(weights + last * w.columns,
-                         weights + std::min(last + groupRows, end) * w.columns,
-                         tokens.tiles * (groupRows / kPanelRows) * kLanes);
-        for (std::int64_t tile = 0; tile < tokens.tiles; ++tile)
-            for (std::int64_t row = first; row < last; row += kPanelRows)
-                MultiplyTokens(panelOf(row), tokens, tile, end - row, next,
-                               {target.out + row, target.stride, target.accumulate});
-    }
+void PackPanels(const RowMajorWeights& w, std::int64_t begin, std::int64_t end, float* panels) {
+    for (std::int64_t row = begin; row < end; row += kPanelRows, panels += PanelFloats(w.columns))
+        switch (w.dtype) {
+            case DType::F32:
+                PackPanel<float>(w, row, end, panels);
+                break;
+            case DType::F16:
+                PackPanel<hwy::float16_t>(w, row, end, panels);
+                break;
+            case DType::BF16:
+                PackPanel<hwy::bfloat16_t>(w, row, end, panels);
+                break;
+            default:
+                assert(false);
+        }
 }
 
-void MultiplyPanels(const RowMajorWeights& w, std::int64_t begin, std::int64_t end,
-                    const PackedTokens& tokens, float* room, float* out, std::int64_t outStride,
+void MultiplyPanels(const float* panels, std::int64_t rows, const PackedTokens& tokens,
+                    std::span<const std::byte> next, float* out, std::int64_t outStride,
                     bool accumulate) {
-    const Target target{out, outStride, accumulate};
-    switch (w.dtype) {
-        case DType::F32:
-            return MultiplyTyped<float>(w, begin, end, tokens, room, target);
-        case DType::F16:
-            return MultiplyTyped<hwy::float16_t>(w, begin, end, tokens, room, target);
-        case DType::BF16:
-            return MultiplyTyped<hwy::bfloat16_t>(w, begin, end, tokens, room, target);
-        default:
-            assert(false);
-    }
+    const std::int64_t columns = tokens.columns;
+    const std::int64_t cachedRows = Fitting(PanelFloats(columns), kCachedPanelsBytes) * kPanelRows;
+    const std::int64_t blockTiles =
+        StayCached(tokens.n, columns) ? tokens.tiles : Fitting(TileFloats(columns), kBlockBytes);
+    NextWeights nextWeights(next, tokens.tiles * (rows + kPanelRows - 1) / kPanelRows * kLanes);
+    for (std::int64_t tile = 0; tile < tokens.tiles; tile += blockTiles)
+        for (std::int64_t row = 0; row < rows; row += cachedRows)
+            MultiplyBlock(panels, {row, std::min(row + cachedRows, rows)}, tokens,
+                          {tile, std::min(tile + blockTiles, tokens.tiles)}, nextWeights,
+                          {out, outStride, accumulate});
 }
 
 std::int64_t PanelRowsOf() {
@@ -248,12 +280,13 @@ std::int64_t PanelRowsOf() {
 void ResizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t columns) {
     tokens.n = n;
     tokens.columns = columns;
-    tokens.tiles = (n + kTileTokens - 1) / kTileTokens;
-    tokens.values.resize(tokens.tiles * kTileTokens * VectorsOf(columns) * kLanes);
+    tokens.tiles = TilesOf(n);
+    tokens.values.resize(tokens.tiles * TileFloats(columns));
 }
 
-std::int64_t PanelRoomFloats(std::int64_t columns) {
-    return PanelsTogether(columns) * LaneFloats(columns) * kLanes;
+std::int64_t PanelGroupRows(std::int64_t n, std::int64_t columns) {
+    return kPanelRows *
+           Fitting(PanelFloats(columns), StayCached(n, columns) ? kCachedPanelsBytes : kGroupBytes);
 }
 
 }  // namespace qllama::HWY_NAMESPACE
@@ -263,7 +296,9 @@ HWY_AFTER_NAMESPACE();
 namespace qllama {
 HWY_EXPORT(PanelRowsOf);
 HWY_EXPORT(ResizePackedTokens);
-HWY_EXPORT(PanelRoomFloats);
+HWY_EXPORT(PanelGroupRows);
+HWY_EXPORT(PanelFloats);
+HWY_EXPORT(PackPanels);
 HWY_EXPORT(PackTile);
 HWY_EXPORT(MultiplyPanels);
 
@@ -277,19 +312,28 @@ void resizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t colum
     HWY_DYNAMIC_DISPATCH(ResizePackedTokens)(tokens, n, columns);
 }
 
-std::int64_t panelRoomFloats(std::int64_t columns) {
-    return HWY_DYNAMIC_DISPATCH(PanelRoomFloats)(columns);
+std::int64_t panelGroupRows(std::int64_t n, std::int64_t columns) {
+    return HWY_DYNAMIC_DISPATCH(PanelGroupRows)(n, columns);
+}
+
+std::int64_t panelFloats(std::int64_t columns) {
+    return HWY_DYNAMIC_DISPATCH(PanelFloats)(columns);
 }
 
 void packTile(const float* x, std::int64_t tile, PackedTokens& tokens) {
     HWY_DYNAMIC_DISPATCH(PackTile)(x, tile, tokens);
 }
 
-void multiplyPanels(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
-                    const PackedTokens& tokens, float* room, float* out, std::int64_t outStride,
+void packPanels(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
+                float* panels) {
+    HWY_DYNAMIC_DISPATCH(PackPanels)(weights, begin, end, panels);
+}
+
+void multiplyPanels(const float* panels, std::int64_t rows, const PackedTokens& tokens,
+                    std::span<const std::byte> next, float* out, std::int64_t outStride,
                     bool accumulate) {
     HWY_DYNAMIC_DISPATCH(MultiplyPanels)
-    (weights, begin, end, tokens, room, out, outStride, accumulate);
+    (panels, rows, tokens, next, out, outStride, accumulate);
 }
 
 }  // namespace cpu

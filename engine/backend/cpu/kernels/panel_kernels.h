@@ -6,7 +6,9 @@
 // alone would have. So a lane of the vectors there is a turn here, over every 16th column with AVX-512.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "engine/backend/cpu/aligned_floats.h"
 #include "engine/backend/cpu/kernels/row_kernels.h"
@@ -34,13 +36,20 @@ void resizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t colum
 // x [n, columns]
 void packTile(const float* x, std::int64_t tile, PackedTokens& tokens);
 
-// Floats that multiplyPanels packs weights in.
-std::int64_t panelRoomFloats(std::int64_t columns);
+// Rows to pack at a time for n tokens, a multiple of panelRows(); fewer are slower, more waste caches.
+std::int64_t panelGroupRows(std::int64_t n, std::int64_t columns);
+// Floats of panelRows() rows, packed.
+std::int64_t panelFloats(std::int64_t columns);
 
-// out[token * outStride + row] (= or +=) w[row, :] . x[token, :] for row in [begin, end) and all tokens.
-// `room` holds panelRoomFloats(columns), aligned to vectors; what it held is lost.
-void multiplyPanels(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
-                    const PackedTokens& tokens, float* room, float* out, std::int64_t outStride,
+// Packs rows [begin, end) into a panel for every panelRows() of them, the last one padded with zeros.
+// `panels` is aligned to vectors.
+void packPanels(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
+                float* panels);
+
+// out[token * outStride + row] (= or +=) row . x[token, :] for all tokens and the `rows` rows in `panels`.
+// What is to be packed next is fetched from memory meanwhile.
+void multiplyPanels(const float* panels, std::int64_t rows, const PackedTokens& tokens,
+                    std::span<const std::byte> next, float* out, std::int64_t outStride,
                     bool accumulate);
 
 }  // namespace qllama::cpu
