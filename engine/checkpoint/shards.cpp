@@ -1,9 +1,12 @@
 #include "engine/checkpoint/shards.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <set>
+#include <span>
 #include <string_view>
 
 #include "engine/checkpoint/printable.h"
@@ -61,6 +64,26 @@ bool isSameVector(const StoredTensor& left, const StoredTensor& right) {
     return std::memcmp(left.data(), right.data(), static_cast<std::size_t>(bytes)) == 0;
 }
 
+// Enough of a part of a matrix to tell it from another; empty for an odd stride.
+std::span<const std::byte> beginningOf(const StoredTensor& part) {
+    constexpr std::int64_t kBytes = std::int64_t{64} << 10;
+    if (!part.isContiguous()) return {};
+    const std::int64_t bytes = part.elementCount() * sizeOf(part.dtype);
+    return {part.data(), static_cast<std::size_t>(std::min(bytes, kBytes))};
+}
+
+// Whether two shards hold the same parts of all matrices, and these are not the same byte throughout.
+bool areCopies(const TensorCatalog& catalog, std::size_t left, std::size_t right) {
+    bool isTold = false;
+    for (const auto& [name, tensor] : catalog) {
+        if (tensor.parts.size() <= right) continue;
+        const std::span<const std::byte> bytes = beginningOf(tensor.parts[left]);
+        if (!std::ranges::equal(bytes, beginningOf(tensor.parts[right]))) return false;
+        isTold = isTold || std::ranges::adjacent_find(bytes, std::not_equal_to()) != bytes.end();
+    }
+    return isTold;
+}
+
 class Merger {
 public:
     Merger(std::vector<Shard>& shards, std::int64_t dim, std::int64_t vocabularySize,
@@ -85,6 +108,7 @@ private:
     Result<Parts> collect(const std::string& name) const;
     Result<void> checkParts(const std::string& name, const Parts& parts) const;
     void compareCopies(const std::string& name, const Parts& parts);
+    void findCopiedShard(const TensorCatalog& catalog);
     Result<JoinAxis> axisOf(const std::string& name, SplitRule rule, const Parts& parts) const;
     Result<JoinAxis> embeddingAxis(const std::string& name, const Parts& parts) const;
     [[nodiscard]] std::int64_t vocabularyFromOutput() const;
@@ -140,6 +164,20 @@ void Merger::compareCopies(const std::string& name, const Parts& parts) {
             "models. That of the first file is used.");
         return;
     }
+}
+
+// One file saved under two names gives text without sense.
+void Merger::findCopiedShard(const TensorCatalog& catalog) {
+    for (std::size_t right = 1; right < m_shards.size(); ++right)
+        for (std::size_t left = 0; left < right; ++left) {
+            if (!areCopies(catalog, left, right)) continue;
+            m_warnings.push_back(m_shards[right].path.filename().string() +
+                                 " has the same weights as " +
+                                 m_shards[left].path.filename().string() +
+                                 ", though each file of a model has others: one of them is "
+                                 "probably a copy under a wrong name. Download both again.");
+            return;
+        }
 }
 
 std::int64_t Merger::vocabularyFromOutput() const {
@@ -209,6 +247,7 @@ Result<TensorCatalog> Merger::merge() {
         tensor.parts = std::move(parts);
         catalog.emplace(name, std::move(tensor));
     }
+    findCopiedShard(catalog);
     if (unknown.count() > 0)
         m_notes.push_back(
             "Tensors were left out because no LLaMA has any of that name: " + unknown.text() + ".");

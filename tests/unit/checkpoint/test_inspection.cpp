@@ -21,6 +21,7 @@ private slots:
     void describesShards();
     void saysWhatIsWrong();
     void saysWhichNormIsAnotherInAShard();
+    void saysWhichShardIsACopy();
     void contextOfParamsThatIsTooLong();
     void listsWhatCanBeReadOfAPart_data();
     void listsWhatCanBeReadOfAPart();
@@ -141,6 +142,21 @@ void TestInspection::saysWhichNormIsAnotherInAShard() {
     const auto model = loadModel(request, {}, {});
     QVERIFY2(model.ok(), model.ok() ? "" : model.error().text().c_str());
     QCOMPARE(model.value()->info.notes, std::vector<std::string>{problems[0]});
+}
+
+void TestInspection::saysWhichShardIsACopy() {
+    const auto inspection = inspectFolder("shards-with-a-copy");
+    QVERIFY(inspection.ok());
+    const std::vector<std::string>& warnings = inspection.value().checkpoint.warnings;
+    QCOMPARE(warnings.size(), std::size_t{1});
+    QCOMPARE(
+        warnings[0],
+        "consolidated.03.pth has the same weights as consolidated.01.pth, though each file of a "
+        "model has others: one of them is probably a copy under a wrong name. Download both "
+        "again.");
+    const auto zeros = inspectFolder("shards-of-zeros");
+    QVERIFY(zeros.ok());
+    QVERIFY(zeros.value().checkpoint.warnings.empty());
 }
 
 void TestInspection::contextOfParamsThatIsTooLong() {
