@@ -21,8 +21,10 @@ std::vector<fs::path> cacheFiles(const fs::path& folder, std::error_code& failed
     std::vector<fs::path> paths;
     fs::directory_iterator entry(folder, failed);
     for (; !failed && entry != fs::directory_iterator(); entry.increment(failed)) {
+        std::error_code unknown;
         const fs::path extension = entry->path().extension();
-        if (extension == kExtension || extension == kUnfinishedWeights)
+        if ((extension == kExtension || extension == kUnfinishedWeights) &&
+            entry->is_regular_file(unknown))
             paths.push_back(entry->path());
     }
     if (failed == std::errc::no_such_file_or_directory) failed.clear();

@@ -32,6 +32,10 @@ NpyFile::NpyFile(const std::filesystem::path& path)
     : m_path(path), m_file(QFile::decodeName(path.c_str())) {}
 
 Result<std::unique_ptr<NpyFile>> NpyFile::open(const std::filesystem::path& path) {
+    if (QFile::encodeName(QFile::decodeName(path.c_str())) != path.c_str())
+        return Error{ErrorCode::InvalidRequest,
+                     "The logits can only be written under a name in UTF-8, and this one is not.",
+                     path.string()};
     std::error_code problem;
     const auto status = std::filesystem::status(path, problem);
     // Replacing a device or a pipe by a file would do harm.

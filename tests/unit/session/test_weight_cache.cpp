@@ -333,6 +333,8 @@ void TestWeightCache::listsAndClears() {
     QVERIFY(listWeightCache(m_cache).value().empty());
     const Loaded before = load(Precision::Q4);
     load(Precision::Q8);
+    const std::filesystem::path foreign = m_cache / "0.qweights" / "of another program";
+    QVERIFY(std::filesystem::create_directories(foreign));
     const auto entries = listWeightCache(m_cache);
     QCOMPARE(entries.value().size(), std::size_t{2});
     QCOMPARE(entries.value()[0].precision, std::string("q8"));  // the larger one
@@ -341,6 +343,7 @@ void TestWeightCache::listsAndClears() {
     const std::int64_t total = entries.value()[0].sizeBytes + entries.value()[1].sizeBytes;
     QCOMPARE(clearWeightCache(m_cache).value(), total);
     QVERIFY(listWeightCache(m_cache).value().empty());
+    QVERIFY(std::filesystem::exists(foreign));
     QVERIFY(load(Precision::Q4).logits == before.logits);
 }
 

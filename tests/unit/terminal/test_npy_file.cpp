@@ -20,6 +20,7 @@ private slots:
     void theOldFileStaysUntilTheEnd();
     void folderThatIsMissing();
     void deviceIsNotReplaced();
+    void nameThatIsNoUtf8();
     void fullDisk_data();
     void fullDisk();
 };
@@ -94,6 +95,14 @@ void TestNpyFile::deviceIsNotReplaced() {
     const auto file = NpyFile::open("/dev/null");
     QVERIFY(!file.ok());
     QVERIFY(file.error().message.find("regular file") != std::string::npos);
+}
+
+void TestNpyFile::nameThatIsNoUtf8() {
+    const QTemporaryDir folder;
+    const auto file = NpyFile::open(folder.filePath("a").toStdString() + "\xFF.npy");
+    QVERIFY(!file.ok());
+    QVERIFY(file.error().message.find("UTF-8") != std::string::npos);
+    QVERIFY(QDir(folder.path()).isEmpty());
 }
 
 void TestNpyFile::fullDisk_data() {
