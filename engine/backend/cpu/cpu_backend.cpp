@@ -83,7 +83,7 @@ public:
             rows += paddedRows(task, granularity);
         std::int64_t roomFloats = 0;
         for (const MatmulTask& task : tasks)
-            roomFloats = std::max(roomFloats, matrixOf(task).roomFloats(n));
+            roomFloats = std::max(roomFloats, matrixOf(task).roomFloats(n, m_pool.threadCount()));
         if (roomFloats > 0)
             for (AlignedFloats& room : m_rooms)
                 room.resize(roomFloats);
@@ -183,7 +183,7 @@ private:
     // The forms of x that the matrices of the tasks want, each made once for all of them.
     Activations prepare(std::span<const MatmulTask> tasks, const float* x, std::int64_t n) {
         const std::int64_t columns = tasks.front().weight->columns();
-        Activations activations{.values = x, .n = n};
+        Activations activations{.values = x, .n = n, .threads = m_pool.threadCount()};
         const auto isWanted = [tasks](ActivationForm form) {
             return std::any_of(tasks.begin(), tasks.end(), [form](const MatmulTask& task) {
                 return matrixOf(task).activationForm() == form;

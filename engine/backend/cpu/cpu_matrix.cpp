@@ -10,8 +10,8 @@ constexpr std::int64_t kStreamedRows = 8;
 
 constexpr std::int64_t kFewRows = 4;  // a register tile, in the nearest cache
 
-std::int64_t panelRoomFloats(std::int64_t n, std::int64_t columns) {
-    return panelGroupRows(n, columns) / panelRows() * panelFloats(columns);
+std::int64_t panelRoomFloats(std::int64_t n, std::int64_t columns, int threads) {
+    return panelGroupRows(n, columns, threads) / panelRows() * panelFloats(columns);
 }
 
 // Calls use(first, last) for groups of rows in [begin, end), of about equal size and of whole panels.
@@ -30,8 +30,8 @@ std::int64_t RowMatrix::rowGranularity(std::int64_t n) const {
     return n >= kLeastPackedTokens ? panelRows() : kStreamedRows;
 }
 
-std::int64_t RowMatrix::roomFloats(std::int64_t n) const {
-    return n >= kLeastPackedTokens ? panelRoomFloats(n, m_weights.columns) : 0;
+std::int64_t RowMatrix::roomFloats(std::int64_t n, int threads) const {
+    return n >= kLeastPackedTokens ? panelRoomFloats(n, m_weights.columns, threads) : 0;
 }
 
 std::span<const std::byte> RowMatrix::bytesOf(std::int64_t begin, std::int64_t end) const {
@@ -45,7 +45,7 @@ void RowMatrix::multiply(std::int64_t begin, std::int64_t end, const Activations
     if (x.n == 1)
         matvecRows(m_weights, begin, end, x.values, out, accumulate);
     else if (x.packed)
-        forPanelGroups(begin, end, panelGroupRows(x.n, columns()),
+        forPanelGroups(begin, end, panelGroupRows(x.n, columns(), x.threads),
                        [&](std::int64_t first, std::int64_t last) {
                            packPanels(m_weights, first, last, x.room);
                            const std::int64_t nextLast = std::min(end, last + (last - first));
@@ -65,10 +65,10 @@ std::int64_t PackedMatrix::rowGranularity(std::int64_t n) const {
     return n >= kLeastPackedTokens ? panelRows() : kFewRows;
 }
 
-std::int64_t PackedMatrix::roomFloats(std::int64_t n) const {
+std::int64_t PackedMatrix::roomFloats(std::int64_t n, int threads) const {
     if (n <= mostTokensPacked()) return 0;
     if (n < kLeastPackedTokens) return kFewRows * columns();
-    return panelRoomFloats(n, columns()) + panelRows() * columns();
+    return panelRoomFloats(n, columns(), threads) + panelRows() * columns();
 }
 
 void PackedMatrix::multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
@@ -86,8 +86,8 @@ void PackedMatrix::multiply(std::int64_t begin, std::int64_t end, const Activati
 
 void PackedMatrix::multiplyManyTokens(std::int64_t begin, std::int64_t end, const Activations& x,
                                       float* out, bool accumulate) const {
-    float* const unpacked = x.room + panelRoomFloats(x.n, columns());
-    forPanelGroups(begin, end, panelGroupRows(x.n, columns()),
+    float* const unpacked = x.room + panelRoomFloats(x.n, columns(), x.threads);
+    forPanelGroups(begin, end, panelGroupRows(x.n, columns(), x.threads),
                    [&](std::int64_t first, std::int64_t last) {
                        float* panel = x.room;
                        for (std::int64_t row = first; row < last; row += panelRows()) {

@@ -22,6 +22,7 @@ struct Activations {
     std::int64_t n = 0;
     const QuantizedActivations* quantized = nullptr;
     const PackedTokens* packed = nullptr;  // null for a few tokens
+    int threads = 1;                       // that multiply at once
     float* room = nullptr;                 // roomFloats() of the calling thread alone
 };
 
@@ -32,8 +33,8 @@ public:
     // Portions of rows handed to threads are multiples of this, for n tokens.
     [[nodiscard]] virtual std::int64_t rowGranularity(std::int64_t n) const = 0;
     [[nodiscard]] virtual ActivationForm activationForm() const = 0;
-    // What multiply() works in, for n tokens.
-    [[nodiscard]] virtual std::int64_t roomFloats(std::int64_t n) const = 0;
+    // What multiply() works in on each of so many threads, for n tokens.
+    [[nodiscard]] virtual std::int64_t roomFloats(std::int64_t n, int threads) const = 0;
     // out[i * rows() + row] (= or +=) this[row, :] . x[i, :] for row in [begin, end). Each row's
     // result depends on nothing but that row and x[i, :]. Called from several threads at once.
     virtual void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
@@ -53,7 +54,7 @@ public:
     }
     [[nodiscard]] std::int64_t rowGranularity(std::int64_t n) const override;
     [[nodiscard]] ActivationForm activationForm() const override { return ActivationForm::Packed; }
-    [[nodiscard]] std::int64_t roomFloats(std::int64_t n) const override;
+    [[nodiscard]] std::int64_t roomFloats(std::int64_t n, int threads) const override;
     void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
                   bool accumulate) const override;
     void readRow(std::int64_t row, float* out) const override;
@@ -74,7 +75,7 @@ public:
     [[nodiscard]] std::int64_t sizeBytes() const override { return m_weights.sizeBytes(); }
     [[nodiscard]] std::int64_t rowGranularity(std::int64_t n) const override;
     [[nodiscard]] ActivationForm activationForm() const override { return ActivationForm::Packed; }
-    [[nodiscard]] std::int64_t roomFloats(std::int64_t n) const override;
+    [[nodiscard]] std::int64_t roomFloats(std::int64_t n, int threads) const override;
     void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
                   bool accumulate) const override;
     void readRow(std::int64_t row, float* out) const override;
@@ -99,7 +100,7 @@ public:
     [[nodiscard]] ActivationForm activationForm() const override {
         return ActivationForm::Quantized;
     }
-    [[nodiscard]] std::int64_t roomFloats(std::int64_t) const override { return 0; }
+    [[nodiscard]] std::int64_t roomFloats(std::int64_t, int) const override { return 0; }
     void multiply(std::int64_t begin, std::int64_t end, const Activations& x, float* out,
                   bool accumulate) const override;
     void readRow(std::int64_t row, float* out) const override;

@@ -31,9 +31,9 @@ constexpr std::int64_t kCachedPanelsBytes = std::int64_t{kHasAvx512 ? 512 : 256}
 // As many tokens stay in the last cache, so that they can all pass by those panels, and then by others.
 constexpr std::int64_t kCachedTokensBytes = std::int64_t{6} << 20;
 // More would come from memory each time, at half of the speed. So they pass in blocks, each of them by as
-// many panels as that cache has room for too.
+// many panels as that cache has room for too, which the threads share.
 constexpr std::int64_t kBlockBytes = std::int64_t{1} << 20;
-constexpr std::int64_t kGroupBytes = std::int64_t{3} << 20;
+constexpr std::int64_t kAllGroupsBytes = std::int64_t{6} << 20;
 
 // The sum of a vector's lanes adds those that lie half a vector apart, then a quarter, and so on. Taken
 // with the bits of their numbers reversed, each lane is added to the one before it, that sum of two to
@@ -284,9 +284,11 @@ void ResizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t colum
     tokens.values.resize(tokens.tiles * TileFloats(columns));
 }
 
-std::int64_t PanelGroupRows(std::int64_t n, std::int64_t columns) {
-    return kPanelRows *
-           Fitting(PanelFloats(columns), StayCached(n, columns) ? kCachedPanelsBytes : kGroupBytes);
+std::int64_t PanelGroupRows(std::int64_t n, std::int64_t columns, int threads) {
+    const std::int64_t bytes = StayCached(n, columns)
+                                   ? kCachedPanelsBytes
+                                   : std::max(kCachedPanelsBytes, kAllGroupsBytes / threads);
+    return kPanelRows * Fitting(PanelFloats(columns), bytes);
 }
 
 }  // namespace qllama::HWY_NAMESPACE
@@ -312,8 +314,8 @@ void resizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t colum
     HWY_DYNAMIC_DISPATCH(ResizePackedTokens)(tokens, n, columns);
 }
 
-std::int64_t panelGroupRows(std::int64_t n, std::int64_t columns) {
-    return HWY_DYNAMIC_DISPATCH(PanelGroupRows)(n, columns);
+std::int64_t panelGroupRows(std::int64_t n, std::int64_t columns, int threads) {
+    return HWY_DYNAMIC_DISPATCH(PanelGroupRows)(n, columns, threads);
 }
 
 std::int64_t panelFloats(std::int64_t columns) {

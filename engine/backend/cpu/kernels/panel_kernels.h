@@ -36,8 +36,9 @@ void resizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t colum
 // x [n, columns]
 void packTile(const float* x, std::int64_t tile, PackedTokens& tokens);
 
-// Rows to pack at a time for n tokens, a multiple of panelRows(); fewer are slower, more waste caches.
-std::int64_t panelGroupRows(std::int64_t n, std::int64_t columns);
+// Rows that each of so many threads is to pack at a time for n tokens, a multiple of panelRows(); fewer are
+// slower, and more do not stay in the caches.
+std::int64_t panelGroupRows(std::int64_t n, std::int64_t columns, int threads);
 // Floats of panelRows() rows, packed.
 std::int64_t panelFloats(std::int64_t columns);
 
