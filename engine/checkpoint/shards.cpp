@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <functional>
 #include <optional>
 #include <set>
 #include <span>
@@ -72,14 +71,21 @@ std::span<const std::byte> beginningOf(const StoredTensor& part) {
     return {part.data(), static_cast<std::size_t>(std::min(bytes, kBytes))};
 }
 
-// Whether two shards hold the same parts of all matrices, and these are not the same byte throughout.
+// Whether not all elements are the same.
+bool isVaried(std::span<const std::byte> bytes, DType dtype) {
+    const auto size = static_cast<std::size_t>(sizeOf(dtype));
+    return bytes.size() > size &&
+           !std::ranges::equal(bytes.subspan(size), bytes.first(bytes.size() - size));
+}
+
+// Whether two shards hold the same parts of all matrices, and not constants alone.
 bool areCopies(const TensorCatalog& catalog, std::size_t left, std::size_t right) {
     bool isTold = false;
     for (const auto& [name, tensor] : catalog) {
         if (tensor.parts.size() <= right) continue;
         const std::span<const std::byte> bytes = beginningOf(tensor.parts[left]);
         if (!std::ranges::equal(bytes, beginningOf(tensor.parts[right]))) return false;
-        isTold = isTold || std::ranges::adjacent_find(bytes, std::not_equal_to()) != bytes.end();
+        isTold = isTold || isVaried(bytes, tensor.dtype);
     }
     return isTold;
 }
@@ -108,7 +114,7 @@ private:
     Result<Parts> collect(const std::string& name) const;
     Result<void> checkParts(const std::string& name, const Parts& parts) const;
     void compareCopies(const std::string& name, const Parts& parts);
-    void findCopiedShard(const TensorCatalog& catalog);
+    void findCopiedShards(const TensorCatalog& catalog);
     Result<JoinAxis> axisOf(const std::string& name, SplitRule rule, const Parts& parts) const;
     Result<JoinAxis> embeddingAxis(const std::string& name, const Parts& parts) const;
     [[nodiscard]] std::int64_t vocabularyFromOutput() const;
@@ -166,18 +172,22 @@ void Merger::compareCopies(const std::string& name, const Parts& parts) {
     }
 }
 
-// One file saved under two names gives text without sense.
-void Merger::findCopiedShard(const TensorCatalog& catalog) {
-    for (std::size_t right = 1; right < m_shards.size(); ++right)
-        for (std::size_t left = 0; left < right; ++left) {
-            if (!areCopies(catalog, left, right)) continue;
-            m_warnings.push_back(m_shards[right].path.filename().string() +
-                                 " has the same weights as " +
-                                 m_shards[left].path.filename().string() +
-                                 ", though each file of a model has others: one of them is "
-                                 "probably a copy under a wrong name. Download both again.");
-            return;
-        }
+// One file saved under several names gives text without sense.
+void Merger::findCopiedShards(const TensorCatalog& catalog) {
+    for (std::size_t left = 0; left + 1 < m_shards.size(); ++left) {
+        std::string copies;
+        for (std::size_t right = left + 1; right < m_shards.size(); ++right)
+            if (areCopies(catalog, left, right))
+                copies += ", " + m_shards[right].path.filename().string();
+        if (copies.empty()) continue;
+        m_warnings.push_back(
+            "These files hold the same weights, though every file of a model holds different "
+            "ones: " +
+            m_shards[left].path.filename().string() + copies +
+            ". All but one are probably copies under a wrong name. Find out which with the model's "
+            "checksums, or download them again.");
+        return;
+    }
 }
 
 std::int64_t Merger::vocabularyFromOutput() const {
@@ -247,7 +257,7 @@ Result<TensorCatalog> Merger::merge() {
         tensor.parts = std::move(parts);
         catalog.emplace(name, std::move(tensor));
     }
-    findCopiedShard(catalog);
+    findCopiedShards(catalog);
     if (unknown.count() > 0)
         m_notes.push_back(
             "Tensors were left out because no LLaMA has any of that name: " + unknown.text() + ".");

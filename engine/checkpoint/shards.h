@@ -29,7 +29,8 @@ std::optional<std::int64_t> shardCountImplied(const StateDict& shard, std::int64
 // `vocabularySize` (0: unknown) come from params.json and decide how the embeddings were split.
 // Tensors that no LLaMA has are left out with a note when there are several shards. Of the norms,
 // which every shard has whole, the first shard's are used; a warning names the first that is not the
-// same everywhere. To know that, their bytes are read: a few kB a layer.
+// same everywhere. To know that, their bytes are read: a few kB a layer. Another names the shards that begin
+// with the same bytes in all their matrices, of which up to 64 KiB each are read until two differ.
 Result<TensorCatalog> mergeShards(std::vector<Shard> shards, std::int64_t dim,
                                   std::int64_t vocabularySize, std::vector<std::string>& notes,
                                   std::vector<std::string>& warnings);

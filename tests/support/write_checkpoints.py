@@ -197,13 +197,23 @@ def write_shards(writer):
         shard[name][-1] += 1
     torch.save(shard, path)
 
-    # The last file was saved once more as the second; where all weights are zero that says nothing.
-    for case, values in (("shards-with-a-copy", tensors), ("shards-of-zeros", {
-            name: torch.zeros_like(tensor) for name, tensor in tensors.items()})):
+    write_copied_shards(writer, tensors)
+
+
+def write_copied_shards(writer, tensors):
+    """The second file saved over the others behind it, whole or but for one matrix."""
+    ones = {name: torch.ones_like(tensor) for name, tensor in tensors.items()}
+    for case, values, own in (("shards-with-copies", tensors, None), ("shards-of-ones", ones, None),
+                              ("shards-alike-but-first", tensors, "layers.0.attention.wk.weight"),
+                              ("shards-alike-but-last", tensors, "tok_embeddings.weight")):
         writer.sharded(case, values, 4)
         folder = os.path.join(writer.root, case)
-        shutil.copy(os.path.join(folder, "consolidated.03.pth"),
-                    os.path.join(folder, "consolidated.01.pth"))
+        for index in (2, 3):
+            path = os.path.join(folder, f"consolidated.{index:02d}.pth")
+            shard = torch.load(os.path.join(folder, "consolidated.01.pth"))
+            if own:
+                shard[own] = torch.load(path)[own]
+            torch.save(shard, path)
         shutil.rmtree(os.path.join(folder, "expected"))
 
 

@@ -48,7 +48,9 @@ void RowMatrix::multiply(std::int64_t begin, std::int64_t end, const Activations
         forPanelGroups(begin, end, panelGroupRows(x.n, columns(), x.threads),
                        [&](std::int64_t first, std::int64_t last) {
                            packPanels(m_weights, first, last, x.room);
-                           const std::int64_t nextLast = std::min(end, last + (last - first));
+                           // A panel more than here may be in the next group.
+                           const std::int64_t nextLast =
+                               std::min(end, last + (last - first) + panelRows());
                            multiplyPanels(x.room, last - first, *x.packed, bytesOf(last, nextLast),
                                           out + first, m_weights.rows, accumulate);
                        });

@@ -1,7 +1,6 @@
 // Products of the CPU against the plain loop, for every instruction set of this machine, on shapes that are
 // multiples of nothing.
 #include <QtTest>
-#include <algorithm>
 
 #include "engine/backend/backend.h"
 #include "engine/backend/cpu/cpu_backend.h"
@@ -22,8 +21,6 @@ private slots:
     void matmulAgreesWithPlainLoop();
     void matmulIsTheSameInAnyBatchAndThreads_data();
     void matmulIsTheSameInAnyBatchAndThreads();
-    void tokensThatFillACacheComeOutTheSame_data();
-    void tokensThatFillACacheComeOutTheSame();
 
 private:
     std::vector<std::string> m_targets;
@@ -111,47 +108,6 @@ void TestCpuMatmul::matmulIsTheSameInAnyBatchAndThreads() {
             apart.push_back(value);
     }
     QCOMPARE(apart, together);
-}
-
-// More than 6 MiB of tokens pass in blocks, and rows in groups: there some are left of each, with every
-// instruction set.
-void TestCpuMatmul::tokensThatFillACacheComeOutTheSame_data() {
-    QTest::addColumn<QString>("target");
-    QTest::addColumn<bool>("packed");
-    for (const std::string& target : m_targets)
-        for (const bool packed : {false, true})
-            QTest::addRow("%s%s", target.c_str(), packed ? " packed" : "")
-                << QString::fromStdString(target) << packed;
-}
-
-void TestCpuMatmul::tokensThatFillACacheComeOutTheSame() {
-    QFETCH(QString, target);
-    QFETCH(bool, packed);
-    QVERIFY(forceCpuTarget(target.toStdString()).ok());
-    constexpr std::int64_t kRows = 70;
-    constexpr std::int64_t kColumns = 6001;
-    constexpr std::int64_t kTokens = 271;
-    constexpr std::int64_t kPart = 100;  // small enough to pass at once
-    const auto weights =
-        tensorOf("w", {kRows, kColumns}, DType::F16, randomValues(kRows * kColumns, 41, 1.0F));
-    const Precision precision = packed ? Precision::Packed : Precision::Source;
-    const auto x = randomValues(kTokens * kColumns, 42, 1.0F);
-    const auto backend = std::move(cpu::createCpuBackend(2)).value();
-    const auto before = randomValues(kTokens * kRows, 43, 1.0F);
-    const auto together = multiply(*backend, weights, x, before, kTokens, precision);
-    QVERIFY(!together.empty());
-    std::vector<float> inParts;
-    for (std::int64_t first = 0; first < kTokens; first += kPart) {
-        const std::int64_t n = std::min(kPart, kTokens - first);
-        const auto part = [&](const std::vector<float>& values, std::int64_t width) {
-            return std::vector<float>(values.begin() + first * width,
-                                      values.begin() + (first + n) * width);
-        };
-        for (const float value :
-             multiply(*backend, weights, part(x, kColumns), part(before, kRows), n, precision))
-            inParts.push_back(value);
-    }
-    QCOMPARE(inParts, together);
 }
 
 QTEST_GUILESS_MAIN(TestCpuMatmul)

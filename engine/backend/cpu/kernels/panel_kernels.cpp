@@ -26,14 +26,14 @@ constexpr int kTileTokens = kHasAvx512 ? 12 : 6;
 constexpr int kPartTokens = kHasAvx512 ? 4 : 3;
 
 // So many panels stay in the L2 cache while the tokens pass by, one panel at least.
-constexpr std::int64_t kCachedPanelsBytes = std::int64_t{kHasAvx512 ? 512 : 256} << 10;
+constexpr std::int64_t kL2PanelBytes = std::int64_t{kHasAvx512 ? 512 : 256} << 10;
 
-// As many tokens stay in the last cache, so that they can all pass by those panels, and then by others.
-constexpr std::int64_t kCachedTokensBytes = std::int64_t{6} << 20;
-// More would come from memory each time, at half of the speed. So they pass in blocks, each of them by as
-// many panels as that cache has room for too, which the threads share.
-constexpr std::int64_t kBlockBytes = std::int64_t{1} << 20;
-constexpr std::int64_t kAllGroupsBytes = std::int64_t{6} << 20;
+// Tokens of up to this size stay in the last-level cache, so that all pass by those panels, and then all by the
+// next. More of them would come from memory each time; so they pass in blocks, each by many panels, which stay
+// in that cache too. The threads share it, but each has the panels in its L2 cache.
+constexpr std::int64_t kLastLevelTokenBytes = std::int64_t{6} << 20;
+constexpr std::int64_t kLastLevelPanelBytes = std::int64_t{6} << 20;
+constexpr std::int64_t kTokenBlockBytes = std::int64_t{1} << 20;
 
 // The sum of a vector's lanes adds those that lie half a vector apart, then a quarter, and so on. Taken
 // with the bits of their numbers reversed, each lane is added to the one before it, that sum of two to
@@ -74,7 +74,7 @@ HWY_INLINE std::int64_t Fitting(std::int64_t floatsEach, std::int64_t bytes) {
 }
 
 HWY_INLINE bool StayCached(std::int64_t n, std::int64_t columns) {
-    return TilesOf(n) <= Fitting(TileFloats(columns), kCachedTokensBytes);
+    return TilesOf(n) <= Fitting(TileFloats(columns), kLastLevelTokenBytes);
 }
 
 // Elements [column, column + kLanes) of a row, zero behind its end.
@@ -167,7 +167,7 @@ HWY_INLINE void PutVector(F32Vector sums, std::int64_t rows, bool accumulate, fl
 // The weights to be packed next, which memory brings little by little meanwhile.
 class NextWeights {
 public:
-    // in so many turns
+    // in so many calls of fetchSome()
     NextWeights(std::span<const std::byte> bytes, std::int64_t turns)
         : m_at(bytes.data()),
           m_end(bytes.data() + bytes.size()),
@@ -262,10 +262,12 @@ void MultiplyPanels(const float* panels, std::int64_t rows, const PackedTokens& 
                     std::span<const std::byte> next, float* out, std::int64_t outStride,
                     bool accumulate) {
     const std::int64_t columns = tokens.columns;
-    const std::int64_t cachedRows = Fitting(PanelFloats(columns), kCachedPanelsBytes) * kPanelRows;
-    const std::int64_t blockTiles =
-        StayCached(tokens.n, columns) ? tokens.tiles : Fitting(TileFloats(columns), kBlockBytes);
-    NextWeights nextWeights(next, tokens.tiles * (rows + kPanelRows - 1) / kPanelRows * kLanes);
+    const std::int64_t cachedRows = Fitting(PanelFloats(columns), kL2PanelBytes) * kPanelRows;
+    const std::int64_t blockTiles = StayCached(tokens.n, columns)
+                                        ? tokens.tiles
+                                        : Fitting(TileFloats(columns), kTokenBlockBytes);
+    const std::int64_t panelCount = (rows + kPanelRows - 1) / kPanelRows;
+    NextWeights nextWeights(next, tokens.tiles * panelCount * kLanes);
     for (std::int64_t tile = 0; tile < tokens.tiles; tile += blockTiles)
         for (std::int64_t row = 0; row < rows; row += cachedRows)
             MultiplyBlock(panels, {row, std::min(row + cachedRows, rows)}, tokens,
@@ -286,8 +288,8 @@ void ResizePackedTokens(PackedTokens& tokens, std::int64_t n, std::int64_t colum
 
 std::int64_t PanelGroupRows(std::int64_t n, std::int64_t columns, int threads) {
     const std::int64_t bytes = StayCached(n, columns)
-                                   ? kCachedPanelsBytes
-                                   : std::max(kCachedPanelsBytes, kAllGroupsBytes / threads);
+                                   ? kL2PanelBytes
+                                   : std::max(kL2PanelBytes, kLastLevelPanelBytes / threads);
     return kPanelRows * Fitting(PanelFloats(columns), bytes);
 }
 

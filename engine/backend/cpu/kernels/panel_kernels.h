@@ -43,12 +43,12 @@ std::int64_t panelGroupRows(std::int64_t n, std::int64_t columns, int threads);
 std::int64_t panelFloats(std::int64_t columns);
 
 // Packs rows [begin, end) into a panel for every panelRows() of them, the last one padded with zeros.
-// `panels` is aligned to vectors.
+// `panels` has panelFloats(columns) for each and is aligned to vectors.
 void packPanels(const RowMajorWeights& weights, std::int64_t begin, std::int64_t end,
                 float* panels);
 
 // out[token * outStride + row] (= or +=) row . x[token, :] for all tokens and the `rows` rows in `panels`.
-// What is to be packed next is fetched from memory meanwhile.
+// The bytes of `next`, which may be empty, are fetched from memory meanwhile.
 void multiplyPanels(const float* panels, std::int64_t rows, const PackedTokens& tokens,
                     std::span<const std::byte> next, float* out, std::int64_t outStride,
                     bool accumulate);
