@@ -105,8 +105,9 @@ void LoadPanel::readFrom(const LoadRequest& request) {
     m_context->setValue(static_cast<int>(context));
 }
 
-void LoadPanel::setLoaded(const LoadRequest* request) {
+void LoadPanel::setLoaded(const LoadRequest* request, bool mayLoad) {
     m_loaded.reset();
+    m_mayLoad = mayLoad;
     if (request) m_loaded = *request;
     updateApply();
 }
@@ -114,9 +115,10 @@ void LoadPanel::setLoaded(const LoadRequest* request) {
 void LoadPanel::updateApply() {
     LoadRequest wanted;
     writeTo(wanted);
-    m_apply->setEnabled(m_loaded && (wanted.precision != m_loaded->precision ||
-                                     wanted.threadCount != m_loaded->threadCount ||
-                                     wanted.contextLength != m_loaded->contextLength));
+    const bool differs = m_loaded && (wanted.precision != m_loaded->precision ||
+                                      wanted.threadCount != m_loaded->threadCount ||
+                                      wanted.contextLength != m_loaded->contextLength);
+    m_apply->setEnabled(m_loaded ? differs : m_mayLoad);
 }
 
 }  // namespace qllama

@@ -24,8 +24,8 @@ public:
     void readFrom(const LoadRequest& request);
 
     // The settings of the model in use, or on its way, for telling whether there is anything to apply. Nullptr:
-    // no model.
-    void setLoaded(const LoadRequest* request);
+    // no model, but perhaps one that can be loaded with the settings.
+    void setLoaded(const LoadRequest* request, bool mayLoad = false);
 
 signals:
     void applyRequested();
@@ -41,6 +41,7 @@ private:
     QSpinBox* m_context;
     QPushButton* m_apply;
     std::optional<LoadRequest> m_loaded;
+    bool m_mayLoad = false;
 };
 
 }  // namespace qllama

@@ -389,7 +389,7 @@ void LoadPresenter::updateModel() {
     if (m_parts.engine.state() == EngineController::State::Loading)
         m_parts.panel.setLoaded(&m_running);
     else
-        m_parts.panel.setLoaded(m_loaded ? &*m_loaded : nullptr);
+        m_parts.panel.setLoaded(m_loaded ? &*m_loaded : nullptr, !m_location.model.empty());
 }
 
 }  // namespace qllama

@@ -25,9 +25,13 @@ Result<ModelInfo> SessionEngine::load(const LoadRequest& request, const LoadProg
     if (stop.stop_requested()) return cancelledError();
     if (m_session) QLLAMA_CHECK(check(request, stop));
     unload();
-    QLLAMA_TRY(auto model, loadModel(request, progress, stop));
-    ModelInfo info = model->info;
-    m_session = std::make_unique<GenerationSession>(std::move(model));
+    auto model = loadModel(request, progress, stop);
+    if (!model.ok()) {
+        returnFreeMemory();  // what was loaded until then
+        return model.error();
+    }
+    ModelInfo info = model.value()->info;
+    m_session = std::make_unique<GenerationSession>(std::move(model).value());
     return info;
 }
 

@@ -2,6 +2,9 @@
 
 #include <QSettings>
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <utility>
 
 #include "gui/command_line.h"
 #include "gui/window/window_settings.h"
@@ -30,6 +33,16 @@ CommandLine remembered(const CommandLine& told, const QSettings& settings) {
     return kept;
 }
 
+// Independent of the current folder: the window remembers it, and may start elsewhere the next time.
+void makeAbsolute(std::filesystem::path& path) {
+    if (path.empty()) return;  // none
+    std::error_code failed;
+    const bool hasName = path.filename() != "." && path.filename() != "..";
+    const auto absolute = hasName ? std::filesystem::absolute(path, failed)
+                                  : std::filesystem::canonical(path, failed);
+    if (!failed) path = absolute;
+}
+
 std::optional<DeviceFailureChoice> choiceOf(const std::optional<DeviceFailurePolicy>& policy) {
     if (!policy) return std::nullopt;
     switch (*policy) {
@@ -50,7 +63,11 @@ WindowStart windowStart(std::span<const std::string> arguments, const QSettings&
     const auto all =
         parseCommandLine(arguments, remembered(told, settings)).commandLine.value_or(told);
     WindowStart start;
-    start.load = all.load;
+    LoadRequest load = all.load;
+    makeAbsolute(load.location.model);
+    if (load.location.tokenizer) makeAbsolute(*load.location.tokenizer);
+    if (load.location.params) makeAbsolute(*load.location.params);
+    start.load = std::move(load);
     start.generation = all.generation;
     if (told.hasPrompt) start.prompt = told.generation.prompt;
     start.promptFile = told.promptFile;

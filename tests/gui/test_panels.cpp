@@ -172,6 +172,8 @@ private slots:
         LoadPanel panel;
         auto* apply = panel.findChild<QPushButton*>("applyLoad");
         QVERIFY(!apply->isEnabled());
+        panel.setLoaded(nullptr, true);  // it failed, perhaps for these settings
+        QVERIFY(apply->isEnabled());
         LoadRequest loaded;
         panel.setLoaded(&loaded);
         QVERIFY(!apply->isEnabled());

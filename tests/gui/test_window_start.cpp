@@ -3,6 +3,7 @@
 #include <QSettings>
 #include <QTemporaryDir>
 #include <QTest>
+#include <filesystem>
 #include <map>
 
 #include "gui/command_line.h"
@@ -110,6 +111,19 @@ private slots:
         QVERIFY(parseCommandLine(arguments).commandLine);
         QVERIFY(described(windowStart(arguments, *m_settings)) !=
                 described(windowStart({}, *m_settings)));
+    }
+
+    void pathsDoNotDependOnTheFolder() {
+        const auto locationOf = [this](const Arguments& arguments) {
+            return windowStart(arguments, *m_settings).load.value().location;
+        };
+        const std::filesystem::path here = std::filesystem::current_path();
+        const CheckpointLocation named = locationOf({"--model", "a", "--tokenizer", "b/t.model"});
+        QCOMPARE(named.model, here / "a");
+        QCOMPARE(named.tokenizer.value(), here / "b/t.model");
+        QVERIFY(!named.params);
+        QCOMPARE(locationOf({"--model", "."}).model, std::filesystem::canonical(here));
+        QVERIFY(locationOf({}).model.empty());
     }
 
     void whatIsNotSaidIsAsItWas() {
