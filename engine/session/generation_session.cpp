@@ -103,7 +103,7 @@ public:
 private:
     // Evaluates what the KV cache does not hold yet; at least the last token, for its logits.
     Result<void> prefill() {
-        const Clock::time_point start = Clock::now();
+        const Clock::time_point start = now();
         std::vector<TokenId>& cached = m_session.m_context;
         const std::size_t common = static_cast<std::size_t>(
             std::mismatch(cached.begin(), cached.end(), m_history.begin(), m_history.end()).first -
@@ -127,7 +127,7 @@ private:
         PromptStatistics& prompt = m_result.statistics.prompt;
         prompt.tokens = m_history;
         prompt.reusedTokens = static_cast<std::int64_t>(reused);
-        prompt.ms = milliseconds(Clock::now() - start);
+        prompt.ms = milliseconds(now() - start);
         prompt.tokensPerSecond =
             prompt.ms > 0 ? static_cast<double>(fresh.size()) * 1000.0 / prompt.ms : 0;
         m_sink.promptDone(prompt);
@@ -155,7 +155,7 @@ private:
             if (sampled.oddLogits > 0) return notNumbers();
             const std::optional<StopReason> reason = take(sampled, tokenStart);
             if (reason) return *reason;
-            tokenStart = Clock::now();
+            tokenStart = now();
             const TokenId next[] = {sampled.token};
             const Result<void> evaluated = evaluate(next, {});
             if (!evaluated.ok()) {
@@ -174,7 +174,11 @@ private:
         while (!evaluated.ok() && mayLeaveDevice(evaluated.error())) {
             QLLAMA_CHECK(leaveDevice(m_model, evaluated.error(), m_stop));
             m_sink.modelMoved(m_model.info);
-            evaluated = m_model.transformer->forward(m_history, {}, m_stop);
+            const auto reportAgain = [this](std::int64_t done) {
+                m_sink.recomputeProgress(done, static_cast<std::int64_t>(m_history.size()));
+            };
+            reportAgain(0);
+            evaluated = m_model.transformer->forward(m_history, reportAgain, m_stop);
             remember();
         }
         // Also in answer to the question whether it may be left.
@@ -182,13 +186,21 @@ private:
         return evaluated;
     }
 
-    [[nodiscard]] bool mayLeaveDevice(const Error& error) const {
+    [[nodiscard]] bool mayLeaveDevice(const Error& error) {
         const bool isOfDevice =
             error.code == ErrorCode::Device || error.code == ErrorCode::OutOfMemory;
         const std::size_t failed = m_model.transformer->failedStage();
-        return isOfDevice && m_model.backends[failed]->device().id != "cpu" &&
-               m_model.request.mayLeaveDevice && m_model.request.mayLeaveDevice(error);
+        if (!isOfDevice || m_model.backends[failed]->device().id == "cpu" ||
+            !m_model.request.mayLeaveDevice)
+            return false;
+        const Clock::time_point asked = Clock::now();
+        const bool mayLeave = m_model.request.mayLeaveDevice(error);
+        m_waited += Clock::now() - asked;
+        return mayLeave;
     }
+
+    // The clock of all times that are told: it stands while somebody thinks about an answer.
+    [[nodiscard]] Clock::time_point now() const { return Clock::now() - m_waited; }
 
     // Whatever made them, the next request shall not build on what is in the context.
     Error notNumbers() {
@@ -212,10 +224,10 @@ private:
         for (const Candidate& candidate : sampled.candidates)
             chunk.candidateTexts.emplace_back(m_model.tokenizer->pieceBytes(candidate.token));
         chunk.text = m_text.push(sampled.token);
-        const Clock::time_point now = Clock::now();
-        chunk.ms = milliseconds(now - tokenStart);
+        const Clock::time_point end = now();
+        chunk.ms = milliseconds(end - tokenStart);
         if (m_result.statistics.tokenCount == 1)
-            m_result.statistics.firstTokenMs = milliseconds(now - m_start);
+            m_result.statistics.firstTokenMs = milliseconds(end - m_start);
         else
             m_decodeMs += chunk.ms;
         m_held = std::move(chunk);
@@ -273,6 +285,7 @@ private:
     std::vector<TokenId> m_history;    // prompt and generated tokens
     GenerationResult m_result;
     double m_decodeMs = 0;
+    Clock::duration m_waited{};
     Clock::time_point m_start = Clock::now();
 };
 

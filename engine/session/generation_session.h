@@ -23,6 +23,8 @@ public:
     virtual void tokenReady(const TokenChunk& chunk) = 0;
     // A device failed and the model went on without it: see LoadRequest::mayLeaveDevice.
     virtual void modelMoved(const ModelInfo&) {}
+    // After that, until the next promptDone() or tokenReady(): prompt and text so far are computed again.
+    virtual void recomputeProgress(std::int64_t /*doneTokens*/, std::int64_t /*totalTokens*/) {}
 };
 
 // One session a model. One thread at a time; requests one after the other.

@@ -37,7 +37,7 @@ struct TokenChunk {
     std::vector<Candidate> candidates;
     std::vector<std::string> candidateTexts;  // the same tokens as text, for display
     // Wall time of this token: forward pass, sampling and decoding; the first one's is counted from
-    // the request.
+    // the request. No time counts that LoadRequest::mayLeaveDevice took to answer.
     double ms = 0;
 };
 

@@ -62,6 +62,10 @@ void PlainReporter::modelMoved(const ModelInfo& model) {
     if (!m_style.quiet && !model.notes.empty()) printError("Note: " + model.notes.back());
 }
 
+void PlainReporter::recomputeProgress(std::int64_t doneTokens, std::int64_t totalTokens) {
+    m_progress.show("Computing the text again", doneTokens, totalTokens);
+}
+
 void PlainReporter::loadProgress(const LoadProgress& progress) {
     m_progress.showLoading(progress);
 }
@@ -86,6 +90,7 @@ void PlainReporter::promptDone(const PromptStatistics&) {
 }
 
 void PlainReporter::tokenReady(const TokenChunk& chunk) {
+    m_progress.erase();
     const int strength = static_cast<int>(std::lround(127 * chunk.probability));
     print(chunk.text, 128 + strength, 255 - strength, 128);
 }

@@ -65,6 +65,7 @@ public:
 
     void planned(const PlacementPlan& plan) override;
     void modelMoved(const ModelInfo& model) override;
+    void recomputeProgress(std::int64_t doneTokens, std::int64_t totalTokens) override;
     void loadProgress(const LoadProgress& progress) override;
     void modelReady(const ModelInfo& model, std::uint64_t seed) override;
     void promptStarted(std::int64_t, std::uint64_t) override {}

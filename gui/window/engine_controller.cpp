@@ -69,7 +69,10 @@ void EngineController::unload() {
 }
 
 std::function<bool(const Error&)> EngineController::deviceQuestion() const {
-    return [worker = m_worker](const Error& failure) { return worker->askAboutDevice(failure); };
+    // Another thread, which only plans, may ask when the worker is gone already.
+    return [worker = m_worker, engine = m_thread.get()](const Error& failure) {
+        return QThread::currentThread() == engine && worker->askAboutDevice(failure);
+    };
 }
 
 void EngineController::answerAboutDevice(bool goesOn) {
@@ -136,6 +139,10 @@ void EngineController::forwardWhileRunning() {
     connect(m_worker, &EngineWorker::deviceFailed, this,
             [this, runs](quint64 id, const Error& error) {
                 if (runs(id)) emit deviceFailed(id, error);
+            });
+    connect(m_worker, &EngineWorker::recomputeProgress, this,
+            [this, runs](quint64 id, qint64 doneTokens, qint64 totalTokens) {
+                if (runs(id)) emit recomputeProgress(id, doneTokens, totalTokens);
             });
     connect(m_worker, &EngineWorker::promptStarted, this,
             [this, runs](quint64 id, qint64 tokenCount, quint64 seed) {

@@ -60,6 +60,7 @@ signals:
     // The engine waits for answerAboutDevice(), or to be stopped.
     void deviceFailed(quint64 id, const qllama::Error& error);
     void modelMoved(quint64 id, const qllama::ModelInfo& info);  // model() is the new one
+    void recomputeProgress(quint64 id, qint64 doneTokens, qint64 totalTokens);
     void promptStarted(quint64 id, qint64 tokenCount, quint64 seed);
     void promptProgress(quint64 id, qint64 doneTokens, qint64 totalTokens);
     void promptDone(quint64 id, const qllama::PromptStatistics& statistics);

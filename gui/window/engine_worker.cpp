@@ -1,6 +1,5 @@
 #include "gui/window/engine_worker.h"
 
-#include <QThread>
 #include <chrono>
 #include <exception>
 #include <new>
@@ -51,7 +50,12 @@ public:
     }
     void modelMoved(const ModelInfo& model) override {
         flush();
+        m_tokenThrottle = {};  // the next token has been waited for
         emit m_worker.modelMoved(m_id, model);
+    }
+    void recomputeProgress(std::int64_t doneTokens, std::int64_t totalTokens) override {
+        if (m_promptThrottle.due() || doneTokens == totalTokens)
+            emit m_worker.recomputeProgress(m_id, doneTokens, totalTokens);
     }
     void flush() {
         if (m_pending.isEmpty()) return;
@@ -123,7 +127,7 @@ void EngineWorker::generate(const GenerationRequest& request, std::stop_token st
 }
 
 bool EngineWorker::askAboutDevice(const Error& failure) {
-    if (QThread::currentThread() != thread() || m_generation == 0) return false;
+    if (m_generation == 0) return false;
     std::unique_lock lock(m_answerMutex);
     m_answer.reset();
     emit deviceFailed(m_generation, failure);

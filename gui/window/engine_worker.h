@@ -24,8 +24,8 @@ class EngineWorker : public QObject {
 public:
     explicit EngineWorker(std::unique_ptr<TextEngine> engine);
 
-    // For the engine, from within generate(): tells of the failure and waits until it is answered or the
-    // generation is stopped. Whether the engine may go on without the device; false anywhere else.
+    // For the engine, on the worker's thread: tells of the failure and waits until it is answered or the
+    // generation is stopped. Whether the engine may go on without the device; false outside generate().
     bool askAboutDevice(const Error& failure);
     // From any thread. No effect while nobody waits.
     void answerAboutDevice(bool goesOn);
@@ -47,6 +47,7 @@ signals:
 
     // While it generates: see GenerationSink::modelMoved().
     void modelMoved(quint64 id, const qllama::ModelInfo& info);
+    void recomputeProgress(quint64 id, qint64 doneTokens, qint64 totalTokens);
     // The engine waits for answerAboutDevice().
     void deviceFailed(quint64 id, const qllama::Error& error);
     void promptStarted(quint64 id, qint64 tokenCount, quint64 seed);

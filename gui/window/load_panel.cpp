@@ -105,6 +105,17 @@ void LoadPanel::readFrom(const LoadRequest& request) {
     m_context->setValue(static_cast<int>(context));
 }
 
+bool LoadPanel::haveSameSettings(const LoadRequest& left, const LoadRequest& right) {
+    return left.precision == right.precision && left.threadCount == right.threadCount &&
+           left.contextLength == right.contextLength;
+}
+
+void LoadPanel::copySettings(const LoadRequest& from, LoadRequest& to) {
+    to.precision = from.precision;
+    to.threadCount = from.threadCount;
+    to.contextLength = from.contextLength;
+}
+
 void LoadPanel::setLoaded(const LoadRequest* request, bool mayLoad) {
     m_loaded.reset();
     m_mayLoad = mayLoad;
@@ -115,10 +126,7 @@ void LoadPanel::setLoaded(const LoadRequest* request, bool mayLoad) {
 void LoadPanel::updateApply() {
     LoadRequest wanted;
     writeTo(wanted);
-    const bool differs = m_loaded && (wanted.precision != m_loaded->precision ||
-                                      wanted.threadCount != m_loaded->threadCount ||
-                                      wanted.contextLength != m_loaded->contextLength);
-    m_apply->setEnabled(m_loaded ? differs : m_mayLoad);
+    m_apply->setEnabled(m_loaded ? !haveSameSettings(wanted, *m_loaded) : m_mayLoad);
 }
 
 }  // namespace qllama

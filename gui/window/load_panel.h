@@ -23,6 +23,10 @@ public:
     void writeTo(LoadRequest& request) const;
     void readFrom(const LoadRequest& request);
 
+    // Of what this panel sets, nothing else.
+    static bool haveSameSettings(const LoadRequest& left, const LoadRequest& right);
+    static void copySettings(const LoadRequest& from, LoadRequest& to);
+
     // The settings of the model in use, or on its way, for telling whether there is anything to apply. Nullptr:
     // no model, but perhaps one that can be loaded with the settings.
     void setLoaded(const LoadRequest* request, bool mayLoad = false);

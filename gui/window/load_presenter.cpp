@@ -96,7 +96,7 @@ void LoadPresenter::load(const CheckpointLocation& location) {
     showActivity(tr("Opening %1").arg(displayName(location)), -1);
     m_running.id = m_parts.engine.load(m_running);
     // After the load, which stops a text that waits for an answer: it is not ended by its device.
-    m_parts.messages.dismiss();
+    m_parts.messages.clear();
     m_asked.emplace(m_running.id, m_running);
     updateModel();
 }
@@ -164,6 +164,13 @@ LoadRequest LoadPresenter::request() const {
     return request;
 }
 
+LoadRequest LoadPresenter::requestToRemember() const {
+    LoadRequest remembered = request();
+    if (m_failed && m_lastGood && LoadPanel::haveSameSettings(remembered, *m_failed))
+        LoadPanel::copySettings(*m_lastGood, remembered);
+    return remembered;
+}
+
 QString LoadPresenter::workText(LoadWork work) {
     switch (work) {
         case LoadWork::Quantising:
@@ -211,6 +218,8 @@ void LoadPresenter::setTextFollows(bool follows) {
 // model that is left.
 void LoadPresenter::noteLoaded(quint64 id) {
     m_loaded = std::move(m_asked.extract(id).mapped());
+    m_lastGood = m_loaded;
+    m_failed.reset();
     m_parts.recent.add(m_loaded->location);
     m_parts.picker.updateRecent();
     updateModel();
@@ -233,6 +242,7 @@ void LoadPresenter::showLoaded(const ModelInfo& info) {
 
 void LoadPresenter::showFailure(const Error& error) {
     m_parts.activity.finish();
+    m_failed = m_running;
     std::optional<LoadRequest> lost;
     if (!m_parts.engine.model()) lost = m_loaded;
     updateModel();
@@ -381,7 +391,7 @@ void LoadPresenter::showMoved(const ModelInfo& info) {
 void LoadPresenter::updateModel() {
     // The text was stopped instead.
     if (m_asks && m_parts.engine.state() != EngineController::State::Generating)
-        m_parts.messages.dismiss();
+        m_parts.messages.withdrawQuestion();
     const auto& model = m_parts.engine.model();
     if (!model) m_loaded.reset();
     m_parts.picker.setModelName(model ? toQString(model->name) : QString());

@@ -49,8 +49,10 @@ public:
     void chooseTokenizer();
     // Whether the progress says that a text is to follow the load.
     void setTextFollows(bool follows);
-    // The model asked for last, with the values of the controls: what to remember.
+    // The model asked for last, with the values of the controls.
     [[nodiscard]] LoadRequest request() const;
+    // The same for the next start: not with settings that no model could be loaded with.
+    [[nodiscard]] LoadRequest requestToRemember() const;
 
 signals:
     // The user wants to see, before anything is loaded, where the layers of `request` would go.
@@ -93,6 +95,8 @@ private:
     LoadRequest m_running;                   // asked for last
     std::map<quint64, LoadRequest> m_asked;  // by their ids, until their final signals
     std::optional<LoadRequest> m_loaded;     // the model in use came from this
+    std::optional<LoadRequest> m_lastGood;   // and the last one that was in use
+    std::optional<LoadRequest> m_failed;     // asked for after it, in vain
     bool m_asks = false;                     // askToGoOn() is not answered yet
     QString m_activity;                      // what the load is doing
     double m_fraction = -1;                  // and how far it is

@@ -201,7 +201,7 @@ QString MainWindow::hintFor(EngineController::State state, bool hasModel) {
 }
 
 void MainWindow::generate() {
-    m_messages->dismiss();
+    m_messages->clear();
     if (m_engine->state() != EngineController::State::Loading) {
         startText();
         return;
@@ -360,7 +360,7 @@ void MainWindow::saveSettings() {
     if (m_prompt->sourceFile().isEmpty())
         settings.setValue(QStringLiteral("prompt"), toQString(m_prompt->prompt()));
     saveGeneration(settings, m_panel->generationSettings());
-    saveLoad(settings, m_loads->request());
+    saveLoad(settings, m_loads->requestToRemember());
     m_deviceMenu->save(settings);
     m_recent.save(settings);
 }

@@ -101,8 +101,16 @@ void MessageBar::setupLayout() {
 }
 
 void MessageBar::showMessage(const Message& message) {
-    const Message before = std::exchange(m_message, message);
-    if (before.unanswered) before.unanswered();
+    if (message.unanswered)
+        clear();
+    else if (m_message.unanswered)
+        m_question = std::move(m_message);
+    m_message = message;
+    present();
+}
+
+void MessageBar::present() {
+    const Message& message = m_message;
     const int iconSize = fontMetrics().height() + 2;
     m_icon->setPixmap(
         symbolicIcon(iconName(message.kind)).pixmap(QSize(iconSize, iconSize), devicePixelRatio()));
@@ -127,8 +135,25 @@ QString MessageBar::text() const {
 
 void MessageBar::dismiss() {
     const Message before = std::exchange(m_message, {});
+    if (const auto question = std::exchange(m_question, {})) {
+        m_message = *question;
+        present();
+        return;
+    }
     hide();
     if (before.unanswered) before.unanswered();
+}
+
+void MessageBar::withdrawQuestion() {
+    if (const auto question = std::exchange(m_question, {}))
+        question->unanswered();
+    else if (m_message.unanswered)
+        dismiss();
+}
+
+void MessageBar::clear() {
+    withdrawQuestion();
+    dismiss();
 }
 
 void MessageBar::runAction() {

@@ -3,6 +3,7 @@
 
 #include <QFrame>
 #include <functional>
+#include <optional>
 
 class QLabel;
 class QToolButton;
@@ -20,11 +21,11 @@ struct Message {
     std::function<void()> action;
     bool actionAsks =
         false;  // first asks the user for more: the message stays until he has answered
-    std::function<void()> unanswered =
-        {};  // it went without its action: closed, or for another message
+    std::function<void()> unanswered = {};  // makes it a question: it went without its action
 };
 
-// Never modal and never takes the focus; a new message replaces the old one.
+// Never modal and never takes the focus. A new message replaces the old one, but for a question that
+// something waits for: that comes back when the new message is closed.
 class MessageBar : public QFrame {
     Q_OBJECT
 
@@ -33,9 +34,12 @@ public:
 
     void showMessage(const Message& message);
     [[nodiscard]] QString text() const;
+    // Nothing waits for the answer any longer; other messages stay.
+    void withdrawQuestion();
+    void clear();
 
 public slots:
-    void dismiss();
+    void dismiss();  // the message that is shown
 
 protected:
     void changeEvent(QEvent* event) override;
@@ -43,10 +47,12 @@ protected:
 
 private:
     void setupLayout();
+    void present();
     void runAction();
     void updateDetails(bool shown);
 
     Message m_message;
+    std::optional<Message> m_question;  // below it
     QLabel* m_icon;
     QLabel* m_text;
     QLabel* m_details;

@@ -2,6 +2,7 @@
 
 #include <QLocale>
 #include <algorithm>
+#include <utility>
 
 #include "gui/window/activity_bar.h"
 #include "gui/window/message_bar.h"
@@ -34,6 +35,7 @@ RunPresenter::RunPresenter(const Parts& parts, QObject* parent) : QObject(parent
 void RunPresenter::start(const GenerationRequest& request) {
     m_prompt = request.prompt;
     m_shown = false;
+    m_recomputes = false;
     m_sinceNumbers.invalidate();
     m_parts.activity.showActivity(tr("Reading the prompt"), -1);
     m_id = m_parts.engine.generate(request);
@@ -58,12 +60,21 @@ void RunPresenter::connectPrompt() {
                     total > 0 ? static_cast<double>(done) / static_cast<double>(total) : -1);
             });
     connect(&engine, &EngineController::promptDone, this, [this] { m_parts.activity.finish(); });
+    connect(&engine, &EngineController::recomputeProgress, this,
+            [this](quint64, qint64 done, qint64 total) {
+                m_recomputes = true;
+                m_parts.activity.showActivity(
+                    tr("Computing the text again: %1 of %2 tokens")
+                        .arg(QLocale().toString(done), QLocale().toString(total)),
+                    total > 0 ? static_cast<double>(done) / static_cast<double>(total) : -1);
+            });
 }
 
 void RunPresenter::connectTokens() {
     EngineController& engine = m_parts.engine;
     connect(&engine, &EngineController::tokensReady, this,
             [this](quint64, const QList<TokenChunk>& chunks) {
+                if (std::exchange(m_recomputes, false)) m_parts.activity.finish();
                 m_meter.addTokens(chunks);
                 m_parts.output.appendTokens(chunks);
                 if (m_sinceNumbers.isValid() && m_sinceNumbers.elapsed() < kNumbersIntervalMs)

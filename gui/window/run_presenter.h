@@ -46,7 +46,8 @@ private:
     QElapsedTimer m_sinceNumbers;  // since the status bar last showed them
     quint64 m_id = 0;              // of the last run
     std::string m_prompt;
-    bool m_shown = false;  // the output has this run
+    bool m_shown = false;       // the output has this run
+    bool m_recomputes = false;  // the activity bar says so
 };
 
 }  // namespace qllama

@@ -32,6 +32,10 @@ void SpeedHistory::promptProgress(std::int64_t done, double elapsedMs) {
         static_cast<double>(m_figures.promptTokens - done) / m_figures.promptTokensPerSecond;
 }
 
+void SpeedHistory::promptInterrupted() {
+    m_figures.promptSecondsLeft = 0;
+}
+
 void SpeedHistory::promptDone(const PromptStatistics& statistics) {
     m_figures.promptDone = m_figures.promptTokens;
     m_figures.promptTokensPerSecond = statistics.tokensPerSecond;
@@ -51,7 +55,7 @@ void SpeedHistory::addTokens(const QList<TokenChunk>& chunks) {
 }
 
 void SpeedHistory::finish(const GenerationStatistics& statistics) {
-    m_figures.promptSecondsLeft = 0;
+    promptInterrupted();
     m_figures.contextUsed = statistics.contextUsed;
     if (statistics.firstTokenMs > 0) m_figures.firstTokenMs = statistics.firstTokenMs;
 }

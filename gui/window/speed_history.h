@@ -39,6 +39,7 @@ public:
     // `elapsedMs` since promptStarted(). The first call says how many tokens the engine still knew
     // from an earlier run: they took no time, so the speed is that of the others.
     void promptProgress(std::int64_t done, double elapsedMs);
+    void promptInterrupted();  // nobody knows any longer when it will be done
     void promptDone(const PromptStatistics& statistics);
     void addTokens(const QList<TokenChunk>& chunks);
     void finish(const GenerationStatistics& statistics);

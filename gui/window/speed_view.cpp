@@ -171,6 +171,13 @@ void SpeedView::connectPrompt() {
                 m_history.promptDone(statistics);
                 schedule();
             });
+    const auto interrupt = [this] {
+        m_history.promptInterrupted();
+        schedule();
+    };
+    connect(&m_engine, &EngineController::deviceFailed, this, interrupt);
+    connect(&m_engine, &EngineController::modelMoved, this, interrupt);
+    connect(&m_engine, &EngineController::generationFailed, this, interrupt);
 }
 
 void SpeedView::connectTokens() {

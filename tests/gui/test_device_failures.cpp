@@ -1,6 +1,7 @@
 // What follows when a device fails, at a window with an engine that does what each test says.
 #include <QLocale>
 
+#include "gui/window/activity_bar.h"
 #include "gui/window/application.h"
 #include "gui/window/device_menu.h"
 #include "tests/gui/devices_fixture.h"
@@ -172,6 +173,66 @@ private slots:
         QTRY_COMPARE(m_window->label("messageText"), message);
         if (message.isEmpty()) return;
         QCOMPARE(m_window->find<QAbstractButton>("messageAction")->text(), "Use the CPU");
+    }
+
+    // Another message is read and closed; the question is still there.
+    void aQuestionOutlivesOtherMessages() {
+        askInTheMiddle();
+        QTRY_VERIFY(m_window->label("messageText").contains("can go on"));
+        dropOn(m_window->window.get(), "/some/notes.txt");
+        QVERIFY(m_window->label("messageText").contains("notes.txt is not a model"));
+        dropOn(m_window->window.get(), "/some/other.txt");
+        QVERIFY(m_window->label("messageText").contains("other.txt is not a model"));
+        QCOMPARE(m_window->window->engine().state(), State::Generating);
+        m_window->click("messageClose");
+        QVERIFY(m_window->label("messageText").contains("can go on"));
+        m_window->click("messageAction");
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(m_window->output()->toPlainText().contains("Once more"));
+        QCOMPARE(m_window->label("messageText"), "");
+    }
+
+    // Stopped under another message, which stays; the question does not come back.
+    void aQuestionGoesWithItsText() {
+        askInTheMiddle();
+        QTRY_VERIFY(m_window->label("messageText").contains("can go on"));
+        dropOn(m_window->window.get(), "/some/notes.txt");
+        m_window->click("stopButton");
+        QVERIFY(m_window->becomesIdle());
+        QVERIFY(m_window->label("messageText").contains("notes.txt is not a model"));
+        m_window->click("messageClose");
+        QCOMPARE(m_window->label("messageText"), "");
+    }
+
+    // Neither in the middle of the prompt nor of the text does the window look as if nothing happened.
+    void computingAgainShowsHowFarItIs() {
+        m_window->script->generate = [this](auto&&, GenerationSink& sink,
+                                            auto&&) -> Result<GenerationResult> {
+            LoadRequest request;
+            request.location.model = "fable";
+            sink.promptStarted(1, 7);
+            sink.promptDone({});
+            sink.tokenReady(chunkOf("Once"));
+            sink.modelMoved(ScriptedEngine::modelInfo(request));
+            sink.recomputeProgress(1, 2);
+            sink.recomputeProgress(2, 2);
+            m_window->reached.release();
+            m_window->mayEnd.acquire();
+            sink.tokenReady(chunkOf(" more"));
+            m_window->reached.release();
+            m_window->mayEnd.acquire();
+            return GenerationResult{};
+        };
+        m_window->openIdle();
+        m_window->click("generateButton");
+        m_window->reached.acquire();
+        const auto* activity = m_window->find<ActivityBar>("activityBar");
+        QTRY_COMPARE(activity->text(), "Computing the text again: 2 of 2 tokens");
+        m_window->mayEnd.release();
+        m_window->reached.acquire();
+        QTRY_COMPARE(activity->text(), "");
+        m_window->mayEnd.release();
+        QVERIFY(m_window->becomesIdle());
     }
 
     // Another model, or the end of the window, answers as well.

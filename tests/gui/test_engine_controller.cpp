@@ -332,6 +332,16 @@ private slots:
         QVERIFY(left);
     }
 
+    // A plan that is still being made may ask when the window, and with it the engine, is gone.
+    void theQuestionOutlivesTheEngine() {
+        auto controller =
+            std::make_unique<EngineController>(std::make_unique<ScriptedEngine>(m_script));
+        const auto ask = controller->deviceQuestion();
+        QVERIFY(!ask({}));
+        controller.reset();
+        QVERIFY(!ask({}));
+    }
+
 private:
     static void loadAndWait(EngineController& controller, const char* path) {
         QSignalSpy loaded(&controller, &EngineController::modelLoaded);

@@ -205,6 +205,10 @@ private slots:
         QTRY_VERIFY(captionStartingWith(view, "Prompt").contains("25 %"));
         QVERIFY(captionStartingWith(view, "Prompt").contains("left"));
         QVERIFY(value(view, captionStartingWith(view, "Prompt")).endsWith("tokens/s"));
+        emit engine.deviceFailed(0, {});  // and nobody knows when it will be answered
+        QTRY_COMPARE(captionStartingWith(view, "Prompt"), "Prompt");
+        emit engine.promptProgress(0, 200, 400);
+        QTRY_VERIFY(captionStartingWith(view, "Prompt").contains("50 %"));
         engine.stop();
         QTRY_COMPARE(captionStartingWith(view, "Prompt"), "Prompt");
     }

@@ -297,6 +297,39 @@ private slots:
         QVERIFY(apply->isEnabled());
     }
 
+    // They stay in the panel, to be mended; the next start does without them.
+    void settingsThatFailedAreNotTriedAgain() {
+        m_window->script->keepsModelOnFailure = true;
+        m_window->script->load = [this](const LoadRequest& request,
+                                        auto&&...) -> Result<ModelInfo> {
+            m_window->loads.push_back(request);
+            if (request.contextLength.value_or(0) > 1000)
+                return Error{ErrorCode::OutOfMemory, "The context is too large.", {}};
+            return ScriptedEngine::modelInfo(request);
+        };
+        const auto apply = [this](int length, int threads) {
+            m_window->find<QSpinBox>("contextLength")->setValue(length);
+            m_window->find<QSpinBox>("threads")->setValue(threads);
+            m_window->click("applyLoad");
+            return m_window->becomesIdle();
+        };
+        m_window->openIdle();
+        QVERIFY(apply(500, 1));
+        QVERIFY(apply(2000, 2));
+        QVERIFY(m_window->label("messageText").contains("The context is too large."));
+        QCOMPARE(m_window->find<QSpinBox>("contextLength")->value(), 2000);
+        m_window->window->close();
+        m_window->openIdle({});
+        QCOMPARE(m_window->loads.back().contextLength, 500);
+        QCOMPARE(m_window->loads.back().threadCount, 1);
+        // What was mended, but not applied yet, is another matter.
+        QVERIFY(apply(2000, 1));
+        m_window->find<QSpinBox>("contextLength")->setValue(700);
+        m_window->window->close();
+        m_window->openIdle({});
+        QCOMPARE(m_window->loads.back().contextLength, 700);
+    }
+
     void aFailureThatCostTheOldModelSaysSo() {
         m_window->openIdle();
         m_window->answer = "/models/broken.pth";

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/backend/opencl/fault_injection.h"
@@ -40,16 +42,40 @@ public:
     void promptDone(const PromptStatistics&) override {}
     void tokenReady(const TokenChunk& chunk) override {
         m_text += chunk.text;
+        m_ms += chunk.ms;
         if (onToken) onToken();
     }
     void modelMoved(const ModelInfo& model) override { moves.push_back(model); }
+    void recomputeProgress(std::int64_t done, std::int64_t total) override {
+        recomputed.emplace_back(done, total);
+    }
     [[nodiscard]] const std::string& text() const { return m_text; }
+    [[nodiscard]] double ms() const { return m_ms; }  // from the request to the last token
 
     std::function<void()> onToken;
     std::vector<ModelInfo> moves;
+    std::vector<std::pair<std::int64_t, std::int64_t>> recomputed;
 
 private:
     std::string m_text;
+    double m_ms = 0;
+};
+
+// opencl:0 fails once, some commands after so many tokens of the text that `sink` gets.
+class FaultAfter {
+public:
+    FaultAfter(CollectingSink& sink, int tokens) : m_tokensLeft(tokens) {
+        if (tokens == 0) begin();
+        sink.onToken = [this] {
+            if (--m_tokensLeft == 0) begin();
+        };
+    }
+
+private:
+    void begin() { m_fault.emplace(opencl::FaultPoint::Enqueue, 3); }
+
+    int m_tokensLeft;
+    std::optional<FaultAt> m_fault;
 };
 
 inline GenerationRequest greedy(std::int64_t tokens) {

@@ -1,6 +1,9 @@
 // What follows when an OpenCL device fails, while a model is loaded and in the middle of a text.
 #include <QtTest>
+#include <chrono>
 #include <memory>
+#include <optional>
+#include <tuple>
 
 #include "tests/unit/opencl/faults.h"
 
@@ -15,6 +18,8 @@ private slots:
     void failingDeviceIsLeftWhenAllowed();
     void missingDeviceIsLeftWhenAllowed();
     void textGoesOnWithoutTheDevice();
+    void computingAgainIsReported();
+    void timeToAnswerIsNoTimeOfTheText();
     void otherDevicesKeepTheirLayers();
     void everyFaultWhileLoadingIsASentence_data();
     void everyFaultWhileLoadingIsASentence();
@@ -78,11 +83,7 @@ void TestOpenClFailures::textGoesOnWithoutTheDevice() {
     request.mayLeaveDevice = [](const Error&) { return true; };
     GenerationSession session(std::move(loadModel(request, {}, {})).value());
     CollectingSink sink;
-    std::unique_ptr<FaultAt> fault;
-    int tokens = 0;
-    sink.onToken = [&] {
-        if (++tokens == 10) fault = std::make_unique<FaultAt>(opencl::FaultPoint::Enqueue, 3);
-    };
+    std::optional<FaultAfter> fault(std::in_place, sink, 10);
     const auto result = session.generate(greedy(kTokens), sink, {});
     fault.reset();
     QVERIFY2(result.ok(), result.ok() ? "" : result.error().text().c_str());
@@ -94,6 +95,50 @@ void TestOpenClFailures::textGoesOnWithoutTheDevice() {
     CollectingSink second;
     QCOMPARE(session.generate(greedy(kTokens), second, {}).value().text, expected);
     QVERIFY(second.moves.empty());
+}
+
+void TestOpenClFailures::computingAgainIsReported() {
+    for (const int tokensBefore : {0, 3}) {
+        LoadRequest request = demoRequest("opencl:0");
+        request.mayLeaveDevice = [](const Error&) { return true; };
+        GenerationSession session(std::move(loadModel(request, {}, {})).value());
+        CollectingSink sink;
+        const FaultAfter fault(sink, tokensBefore);
+        const auto result = session.generate(greedy(6), sink, {});
+        QVERIFY(result.ok());
+        const auto all = static_cast<std::int64_t>(result.value().statistics.prompt.tokens.size()) +
+                         tokensBefore;
+        using Progress = std::pair<std::int64_t, std::int64_t>;
+        QCOMPARE(sink.recomputed.front(), Progress(0, all));
+        QCOMPARE(sink.recomputed.back(), Progress(all, all));
+    }
+}
+
+// What is told of the tokens and the time that the answer took fit into the time that passed.
+void TestOpenClFailures::timeToAnswerIsNoTimeOfTheText() {
+    using Clock = std::chrono::steady_clock;
+    using Milliseconds = std::chrono::duration<double, std::milli>;
+    for (const int tokensBefore : {0, 3}) {
+        Milliseconds answering{};
+        LoadRequest request = demoRequest("opencl:0");
+        request.mayLeaveDevice = [&answering](const Error&) {
+            const auto asked = Clock::now();
+            std::ignore = cpuText(64);  // somebody is busy
+            answering += Clock::now() - asked;
+            return true;
+        };
+        GenerationSession session(std::move(loadModel(request, {}, {})).value());
+        CollectingSink sink;
+        const FaultAfter fault(sink, tokensBefore);
+        const auto start = Clock::now();
+        const auto result = session.generate(greedy(6), sink, {});
+        const Milliseconds passed = Clock::now() - start;
+        QVERIFY(result.ok());
+        QCOMPARE(sink.moves.size(), std::size_t{1});
+        QVERIFY(answering.count() > 0);
+        QVERIFY(sink.ms() <= (passed - answering).count());
+        QVERIFY(result.value().statistics.prompt.ms <= sink.ms());
+    }
 }
 
 void TestOpenClFailures::otherDevicesKeepTheirLayers() {
