@@ -41,7 +41,7 @@ std::vector<float> product(const CpuMatrix& matrix, const std::vector<float>& x,
 
 }  // namespace
 
-class TestPanels : public QObject {
+class TestPanelProducts : public QObject {
     Q_OBJECT
 
 private slots:
@@ -54,16 +54,16 @@ private:
     std::vector<std::string> m_targets;
 };
 
-void TestPanels::initTestCase() {
+void TestPanelProducts::initTestCase() {
     m_targets = simdTargetsFound();
     QVERIFY(!m_targets.empty());
 }
 
-void TestPanels::cleanup() {
+void TestPanelProducts::cleanup() {
     QVERIFY(forceCpuTarget(m_targets.front()).ok());
 }
 
-void TestPanels::productsAreThoseOfEachToken_data() {
+void TestPanelProducts::productsAreThoseOfEachToken_data() {
     QTest::addColumn<QString>("target");
     QTest::addColumn<bool>("isPacked");
     QTest::addColumn<int>("n");
@@ -74,7 +74,7 @@ void TestPanels::productsAreThoseOfEachToken_data() {
                     << QString::fromStdString(target) << isPacked << n;
 }
 
-void TestPanels::productsAreThoseOfEachToken() {
+void TestPanelProducts::productsAreThoseOfEachToken() {
     QFETCH(QString, target);
     QFETCH(bool, isPacked);
     QFETCH(int, n);
@@ -96,5 +96,5 @@ void TestPanels::productsAreThoseOfEachToken() {
         QCOMPARE(product(matrix, x, before, n, threads), expected);
 }
 
-QTEST_GUILESS_MAIN(TestPanels)
-#include "test_panels.moc"
+QTEST_GUILESS_MAIN(TestPanelProducts)
+#include "test_panel_products.moc"
