@@ -6,18 +6,37 @@
 #include <QStylePainter>
 
 #include "gui/window/text.h"
+#include "gui/window/theme.h"
 
 namespace qllama {
+namespace {
 
+constexpr double kButtonRadius = 2.5;
+
+}  // namespace
+
+// The style would lighten the colour of the background, after which its text can hardly be read.
 void PrimaryButton::paintEvent(QPaintEvent*) {
     QStyleOptionButton option;
     initStyleOption(&option);
-    if (isEnabled()) {
-        option.palette.setColor(QPalette::Button, palette().color(QPalette::Highlight));
-        option.palette.setColor(QPalette::ButtonText, palette().color(QPalette::HighlightedText));
-    }
     QStylePainter painter(this);
-    painter.drawControl(QStyle::CE_PushButton, option);
+    if (!isEnabled()) {
+        painter.drawControl(QStyle::CE_PushButton, option);
+        return;
+    }
+    const QColor text = palette().color(QPalette::HighlightedText);
+    const QColor resting = readableOn(text, palette().color(QPalette::Highlight));
+    painter.setRenderHint(QPainter::Antialiasing);
+    painter.setPen(Qt::NoPen);
+    painter.setBrush(option.state & QStyle::State_Sunken ? resting.darker(115) : resting);
+    painter.drawRoundedRect(rect().adjusted(1, 1, -1, -1), kButtonRadius, kButtonRadius);
+    if (option.state & (QStyle::State_MouseOver | QStyle::State_HasFocus)) {
+        painter.setPen(text);
+        painter.setBrush(Qt::NoBrush);
+        painter.drawRoundedRect(QRectF(rect()).adjusted(3.5, 3.5, -3.5, -3.5), 1, 1);
+    }
+    option.palette.setColor(QPalette::ButtonText, text);
+    painter.drawControl(QStyle::CE_PushButtonLabel, option);
 }
 
 MenuButton::MenuButton(QWidget* parent) : QToolButton(parent) {

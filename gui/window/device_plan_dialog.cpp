@@ -5,6 +5,7 @@
 #include <QLabel>
 #include <QLocale>
 #include <QPushButton>
+#include <QScreen>
 #include <QSignalBlocker>
 #include <QTreeWidget>
 #include <QVBoxLayout>
@@ -67,7 +68,7 @@ DevicePlanDialog::DevicePlanDialog(Planner planner, QWidget* parent)
     setWindowTitle(tr("Several Devices and Memory"));
     setupLists();
     setupLayout();
-    resize(720, 400);
+    resize(QSize(720, 400).boundedTo(screen()->availableSize() * 0.95));
     connect(m_devices, &QTreeWidget::itemChanged, this, &DevicePlanDialog::plan);
     connect(m_load, &QPushButton::clicked, this, [this] {
         accept();
@@ -91,9 +92,11 @@ void DevicePlanDialog::setupLists() {
 }
 
 void DevicePlanDialog::setupLayout() {
-    auto* about = new QLabel(tr("Each chosen device computes a range of the layers, in this order, "
-                                "as many as its memory holds; the processor takes what is left."),
-                             this);
+    auto* about =
+        new QLabel(tr("Each chosen device computes a range of the layers, in this order, "
+                      "as many as its memory holds; the processor, where it is checked, takes "
+                      "what is left."),
+                   this);
     about->setWordWrap(true);
     m_notes->setObjectName(QStringLiteral("planNotes"));
     m_notes->setTextFormat(Qt::PlainText);

@@ -9,15 +9,19 @@ void GenerationMeter::reset(std::int64_t contextLength) {
 }
 
 void GenerationMeter::promptStarted(std::int64_t tokenCount, std::uint64_t seed) {
+    m_promptTokens = tokenCount;
     m_statistics.seed = seed;
-    m_statistics.contextUsed = tokenCount;
+}
+
+void GenerationMeter::promptProgress(std::int64_t doneTokens) {
+    m_statistics.contextUsed = doneTokens;
 }
 
 void GenerationMeter::addTokens(const QList<TokenChunk>& chunks) {
     for (const TokenChunk& chunk : chunks) {
         if (m_statistics.tokenCount++ > 0) m_laterMs += chunk.ms;
-        ++m_statistics.contextUsed;
     }
+    m_statistics.contextUsed = m_promptTokens + m_statistics.tokenCount;
     if (m_statistics.tokenCount < 2 || m_laterMs <= 0) return;
     m_statistics.msPerToken = m_laterMs / static_cast<double>(m_statistics.tokenCount - 1);
     m_statistics.tokensPerSecond = 1000 / m_statistics.msPerToken;

@@ -13,6 +13,7 @@ public:
     // Everything starts over; `contextLength` is the model's.
     void reset(std::int64_t contextLength);
     void promptStarted(std::int64_t tokenCount, std::uint64_t seed);
+    void promptProgress(std::int64_t doneTokens);
     void addTokens(const QList<TokenChunk>& chunks);
     void finish(const GenerationStatistics& statistics);
 
@@ -22,6 +23,7 @@ public:
 
 private:
     GenerationStatistics m_statistics;
+    std::int64_t m_promptTokens = 0;
     double m_laterMs = 0;  // of the tokens after the first
 };
 

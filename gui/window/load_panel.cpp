@@ -87,6 +87,7 @@ void LoadPanel::setupLayout() {
     add(tr("Threads"), m_threads);
     add(tr("Context"), m_context);
     m_apply->setObjectName(QStringLiteral("applyLoad"));
+    m_apply->setFocusPolicy(Qt::TabFocus);
     m_apply->setToolTip(tr("Loads the model again with these settings"));
     layout->addWidget(m_apply, row, 0, 1, 2);
 }
@@ -126,7 +127,9 @@ void LoadPanel::setLoaded(const LoadRequest* request, bool mayLoad) {
 void LoadPanel::updateApply() {
     LoadRequest wanted;
     writeTo(wanted);
-    m_apply->setEnabled(m_loaded ? !haveSameSettings(wanted, *m_loaded) : m_mayLoad);
+    const bool mayApply = m_loaded ? !haveSameSettings(wanted, *m_loaded) : m_mayLoad;
+    if (!mayApply && m_apply->hasFocus()) m_precision->setFocus();  // and not wherever Qt finds
+    m_apply->setEnabled(mayApply);
 }
 
 }  // namespace qllama

@@ -36,11 +36,17 @@ bool lacksParams(const Error& error, const CheckpointLocation& location) {
            wrongChoice(error, location.params);
 }
 
-// "tokenizer.txt: This is not ...", where it is not the model's own file that is wrong.
+// "tokenizer.txt: This is not ...", where it is another file than the one that was opened, or one of its
+// folder, that is wrong.
 QString reasonText(const QString& reason, const Error& error, const CheckpointLocation& location) {
-    auto wrong = wrongChoice(error, location.tokenizer);
-    if (!wrong) wrong = wrongChoice(error, location.params);
-    return wrong ? LoadPresenter::tr("%1: %2").arg(pathText(wrong->filename()), reason) : reason;
+    const std::filesystem::path wrong = error.where;
+    std::error_code none;
+    const bool isFile = wrong.is_absolute() && std::filesystem::is_regular_file(wrong, none);
+    const bool isChosen =
+        wrongChoice(error, location.tokenizer) || wrongChoice(error, location.params);
+    const QString name = pathText(wrong.filename());
+    if (!(isFile || isChosen) || wrong == location.model || reason.contains(name)) return reason;
+    return LoadPresenter::tr("%1: %2").arg(name, reason);
 }
 
 // And the CPU was not to take what does not fit there.

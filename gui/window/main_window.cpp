@@ -5,8 +5,10 @@
 #include <QCloseEvent>
 #include <QDragEnterEvent>
 #include <QMimeData>
+#include <QPushButton>
 #include <QSaveFile>
 #include <QSplitter>
+#include <cmath>
 #include <utility>
 
 #include "gui/prompt_file.h"
@@ -36,6 +38,7 @@ namespace {
 
 constexpr int kMostDevicePixels = 200;
 constexpr int kMostTextSteps = 12;
+constexpr double kSmallestTextPoints = 7;
 
 }  // namespace
 
@@ -71,6 +74,7 @@ void MainWindow::connectActions() {
     connect(m_actions->chooseTokenizer, &QAction::triggered, m_loads,
             &LoadPresenter::chooseTokenizer);
     connect(m_actions->unload, &QAction::triggered, m_engine.get(), &EngineController::unload);
+    connect(m_actions->unload, &QAction::triggered, m_messages, &MessageBar::clear);
     connect(m_actions->keptWeights, &QAction::triggered, this, &MainWindow::showKeptWeights);
     connect(m_actions->openPrompt, &QAction::triggered, this, [this] {
         m_services.files->openFile(this, tr("Open Prompt File"), tr("All files (*)"),
@@ -172,6 +176,7 @@ void MainWindow::updateState() {
     if (busy) m_actions->stop->setEnabled(true);
     m_actions->generate->setEnabled(state == State::Ready ||
                                     (state == State::Loading && !m_textFollows));
+    if (!busy) passFocusOn();
     m_actions->stop->setEnabled(busy);
     m_actions->unload->setEnabled(hasModel);
     m_output->setHint(m_textFollows && state == State::Loading
@@ -184,6 +189,17 @@ void MainWindow::updateState() {
         // What the load had to say stays in view.
         if (state == State::Ready) startText();
     }
+}
+
+// From Stop, which is about to be disabled, back to where it came from.
+void MainWindow::passFocusOn() {
+    auto* stop = findChild<QPushButton*>(QStringLiteral("stopButton"));
+    auto* generate = findChild<QPushButton*>(QStringLiteral("generateButton"));
+    if (!stop->hasFocus()) return;
+    if (generate->isEnabled())
+        generate->setFocus();
+    else
+        m_prompt->textEdit()->setFocus();
 }
 
 QString MainWindow::hintFor(EngineController::State state, bool hasModel) {
@@ -278,9 +294,14 @@ void MainWindow::dropFiles(const QMimeData& data, bool onPrompt) {
 
 // In points from the size at which a page of text reads well, a little above that of the controls.
 void MainWindow::setTextSteps(int steps) {
-    m_textSteps = qBound(-kMostTextSteps, steps, kMostTextSteps);
     QFont text = font();
-    text.setPointSizeF(qMax(4.0, text.pointSizeF() + 1 + m_textSteps));
+    const double normal = text.pointSizeF() + 1;
+    const int fewest = qMin(0, static_cast<int>(std::ceil(kSmallestTextPoints - normal)));
+    m_textSteps = qBound(fewest, steps, kMostTextSteps);
+    text.setPointSizeF(normal + m_textSteps);
+    m_actions->smallerText->setEnabled(m_textSteps > fewest);
+    m_actions->largerText->setEnabled(m_textSteps < kMostTextSteps);
+    m_actions->normalText->setEnabled(m_textSteps != 0);
     m_output->setFont(text);
     m_prompt->textEdit()->setFont(text);
 }

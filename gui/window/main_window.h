@@ -77,6 +77,7 @@ private:
     void connectOutputActions();
     void connectParts();
     void updateState();
+    void passFocusOn();
     static QString hintFor(EngineController::State state, bool hasModel);
 
     void generate();

@@ -6,6 +6,9 @@
 #include <QLabel>
 #include <QPainter>
 #include <QPushButton>
+#include <QScrollArea>
+#include <QScrollBar>
+#include <QTimer>
 #include <QToolButton>
 #include <QVBoxLayout>
 #include <utility>
@@ -15,6 +18,9 @@
 
 namespace qllama {
 namespace {
+
+constexpr double kMostOfWindow = 0.4;
+constexpr int kLeastWordLines = 3;
 
 QColor kindColor(Message::Kind kind) {
     switch (kind) {
@@ -48,17 +54,46 @@ QLabel* selectableLabel(QWidget* parent) {
     return label;
 }
 
+// As high as what is in it, but so that the window under it can still be used.
+class WordsArea final : public QScrollArea {
+public:
+    explicit WordsArea(QWidget* parent) : QScrollArea(parent) {
+        setFrameShape(QFrame::NoFrame);
+        setWidgetResizable(true);
+        setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+        setFocusPolicy(Qt::NoFocus);
+        viewport()->setAutoFillBackground(false);
+        QSizePolicy policy(QSizePolicy::Expanding, QSizePolicy::Preferred);
+        policy.setHeightForWidth(true);
+        setSizePolicy(policy);
+    }
+    [[nodiscard]] int heightForWidth(int width) const override {
+        const int most = qMax(kLeastWordLines * fontMetrics().lineSpacing(),
+                              static_cast<int>(kMostOfWindow * window()->height()));
+        return qMin(widget()->heightForWidth(width), most);
+    }
+    [[nodiscard]] QSize sizeHint() const override {
+        return {widget()->sizeHint().width(), heightForWidth(width())};
+    }
+    [[nodiscard]] QSize minimumSizeHint() const override {
+        const int least = kLeastWordLines * fontMetrics().lineSpacing();
+        return {0, qMin(least, heightForWidth(width()))};
+    }
+};
+
 }  // namespace
 
 MessageBar::MessageBar(QWidget* parent)
     : QFrame(parent),
       m_icon(new QLabel(this)),
+      m_words(new WordsArea(this)),
       m_text(selectableLabel(this)),
       m_details(selectableLabel(this)),
       m_action(new QPushButton(this)),
       m_detailsButton(new QToolButton(this)),
       m_closeButton(new QToolButton(this)) {
     setObjectName(QStringLiteral("messageBar"));
+    m_words->setObjectName(QStringLiteral("messageWords"));
     m_text->setObjectName(QStringLiteral("messageText"));
     m_details->setObjectName(QStringLiteral("messageDetails"));
     m_action->setObjectName(QStringLiteral("messageAction"));
@@ -81,11 +116,16 @@ void MessageBar::setupLayout() {
     auto* row = new QHBoxLayout;
     row->addWidget(m_icon, 0, Qt::AlignTop);
     row->addSpacing(4);
-    auto* words = new QVBoxLayout;
+    auto* page = new QWidget;
+    auto* words = new QVBoxLayout(page);
+    words->setContentsMargins(0, 0, 0, 0);
     words->setSpacing(0);
     words->addWidget(m_text);
     words->addWidget(m_details);
-    row->addLayout(words, 1);
+    words->addStretch(1);
+    m_words->setWidget(page);
+    page->setAutoFillBackground(false);  // the bar's own colour is behind it
+    row->addWidget(m_words, 1);
     row->addWidget(m_closeButton, 0, Qt::AlignTop);
     m_details->setContentsMargins(0, 8, 0, 4);
     // Below the text, so that a long sentence has the whole width also in a small window.
@@ -165,6 +205,11 @@ void MessageBar::runAction() {
 
 void MessageBar::updateDetails(bool shown) {
     m_details->setVisible(shown && !m_message.details.isEmpty());
+    m_words->updateGeometry();
+    // Laid out by then.
+    QTimer::singleShot(0, this, [this, shown] {
+        m_words->verticalScrollBar()->setValue(shown ? m_details->y() : 0);
+    });
 }
 
 void MessageBar::changeEvent(QEvent* event) {

@@ -6,6 +6,7 @@
 #include <optional>
 
 class QLabel;
+class QScrollArea;
 class QToolButton;
 class QPushButton;
 
@@ -54,6 +55,7 @@ private:
     Message m_message;
     std::optional<Message> m_question;  // below it
     QLabel* m_icon;
+    QScrollArea* m_words;  // text and details
     QLabel* m_text;
     QLabel* m_details;
     QPushButton* m_action;

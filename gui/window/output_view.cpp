@@ -271,12 +271,15 @@ void OutputView::scrollContentsBy(int dx, int dy) {
 }
 
 void OutputView::changeEvent(QEvent* event) {
+    const bool follow = isAtEnd();
     QTextEdit::changeEvent(event);
     if (event->type() == QEvent::PaletteChange) {
         m_shades.fill({});
         recolor();
     }
-    if (event->type() == QEvent::FontChange) fitColumn();
+    if (event->type() != QEvent::FontChange) return;
+    fitColumn();
+    if (follow) scrollToEnd();
 }
 
 void OutputView::resizeEvent(QResizeEvent* event) {

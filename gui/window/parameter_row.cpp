@@ -29,6 +29,7 @@ ParameterRow::ParameterRow(const SamplerParameter& parameter, QWidget* parent)
     title->setBuddy(m_box);
     setToolTip(QStringLiteral("<p>%1</p>").arg(help.toHtmlEscaped()));
     setupBox();
+    setFocusProxy(m_box);
     m_box->setAccessibleName(label);
     m_box->setAccessibleDescription(help);
     auto* layout = new QGridLayout(this);

@@ -69,7 +69,8 @@ void RecentModels::restore(const QSettings& settings) {
 QString displayName(const CheckpointLocation& location) {
     const std::filesystem::path path = location.model.lexically_normal();
     const std::filesystem::path last = path.has_filename() ? path : path.parent_path();
-    if (!last.has_extension()) return pathText(last.filename());
+    // A folder may be called Llama-3.2-1B.
+    if (last.extension() != ".pth" && last.extension() != ".json") return pathText(last.filename());
     const std::filesystem::path folder = last.parent_path().filename();
     return pathText(folder.empty() ? last.filename() : folder / last.filename());
 }

@@ -15,12 +15,32 @@ namespace qllama {
 namespace {
 
 constexpr int kStopStringLines = 2;
+constexpr int kTokenStep = 16;
+
+// Steps go from one multiple of kTokenStep to the next, and to no limit only by one from 0.
+class TokenLimitBox final : public CalmSpinBox {
+public:
+    using CalmSpinBox::CalmSpinBox;
+
+    void stepBy(int steps) override {
+        const std::int64_t from = value();
+        std::int64_t to = 0;
+        if (from < 0)
+            to = std::int64_t{kTokenStep} * steps;
+        else if (steps > 0)
+            to = (from / kTokenStep + steps) * kTokenStep;
+        else
+            to = ((from + kTokenStep - 1) / kTokenStep + steps) * kTokenStep;
+        if (to < 0) to = from > 0 ? 0 : -1;
+        setValue(static_cast<int>(qMin<std::int64_t>(to, maximum())));
+    }
+};
 
 }  // namespace
 
 RunPanel::RunPanel(QWidget* parent)
     : QWidget(parent),
-      m_maxTokens(new CalmSpinBox(this)),
+      m_maxTokens(new TokenLimitBox(this)),
       m_seed(new SeedField(this)),
       m_stopStrings(new QPlainTextEdit(this)),
       m_ignoreEos(new QCheckBox(tr("Ignore end of text"), this)) {
@@ -40,7 +60,7 @@ void RunPanel::setupFields() {
     m_maxTokens->setSpecialValueText(tr("no limit"));
     m_maxTokens->setToolTip(
         tr("How many tokens a run may generate. Below 0: until the context is full."));
-    m_maxTokens->setSingleStep(16);
+    m_maxTokens->setSingleStep(kTokenStep);
     m_maxTokens->setFixedWidth(
         m_maxTokens->fontMetrics().horizontalAdvance(QStringLiteral("1000000")) + 44);
     m_stopStrings->setObjectName(QStringLiteral("stopStrings"));

@@ -54,6 +54,8 @@ void RunPresenter::connectPrompt() {
             });
     connect(&engine, &EngineController::promptProgress, this,
             [this](quint64, qint64 done, qint64 total) {
+                m_meter.promptProgress(done);
+                m_parts.status.showStatistics(m_meter.statistics());
                 m_parts.activity.showActivity(
                     tr("Reading the prompt: %1 of %2 tokens")
                         .arg(QLocale().toString(done), QLocale().toString(total)),

@@ -37,6 +37,7 @@ SamplerPanel::SamplerPanel(QWidget* parent)
         m_rows.push_back(row);
     }
     m_reset->setObjectName(QStringLiteral("samplerReset"));
+    m_reset->setFocusPolicy(Qt::TabFocus);
     m_reset->setToolTip(tr("Gives every sampling setting its default value"));
     layout->addSpacing(2);
     layout->addWidget(m_reset);
@@ -65,6 +66,8 @@ void SamplerPanel::updateReset() {
     bool changed = false;
     for (const ParameterRow* row : m_rows)
         changed = changed || row->value() != row->parameter().defaultValue;
+    // Not with its number selected, as Tab would have it: the next key would replace it.
+    if (!changed && m_reset->hasFocus()) m_rows.front()->setFocus(Qt::OtherFocusReason);
     m_reset->setEnabled(changed);
 }
 

@@ -56,6 +56,8 @@ SeedField::SeedField(QWidget* parent)
     layout->addWidget(m_copy);
     layout->addWidget(m_random);
     setFocusProxy(m_edit);
+    setTabOrder(m_edit, m_copy);
+    setTabOrder(m_copy, m_random);
     connect(m_random, &QCheckBox::toggled, this, &SeedField::updateMode);
     connect(m_edit, &QLineEdit::textChanged, this, &SeedField::updateMode);
     connect(m_random, &QCheckBox::toggled, this, &SeedField::changed);

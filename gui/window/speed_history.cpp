@@ -19,11 +19,10 @@ void SpeedHistory::reset(const SpeedFacts& facts) {
 
 void SpeedHistory::promptStarted(std::int64_t tokenCount) {
     m_figures.promptTokens = tokenCount;
-    m_figures.contextUsed = tokenCount;
 }
 
 void SpeedHistory::promptProgress(std::int64_t done, double elapsedMs) {
-    m_figures.promptDone = done;
+    m_figures.promptDone = m_figures.contextUsed = done;
     if (!m_promptReused) m_promptReused = done;
     const std::int64_t computed = done - *m_promptReused;
     if (computed <= 0 || elapsedMs <= 0) return;
@@ -43,6 +42,7 @@ void SpeedHistory::promptDone(const PromptStatistics& statistics) {
 }
 
 void SpeedHistory::addTokens(const QList<TokenChunk>& chunks) {
+    if (!m_firstTokenSeen) m_figures.contextUsed = m_figures.promptTokens;
     for (const TokenChunk& chunk : chunks) {
         ++m_figures.contextUsed;
         if (m_firstTokenSeen) {

@@ -16,6 +16,8 @@ namespace {
 constexpr double kFewestTokens = 20;  // fewer are not drawn wider than this many would be
 // Where a line is lower than this share of the plot, its name would not fit below it.
 constexpr double kLowLine = 0.25;
+constexpr int kNarrowestPlot = 140;  // pixels
+constexpr int kMostTicks = 10;
 
 // A name to the right of a line, or a sentence in the middle of the plot.
 QCPItemText* addText(QCustomPlot* plot, double x, const QString& text) {
@@ -85,7 +87,7 @@ SpeedPlot::SpeedPlot(QWidget* parent) : QWidget(parent), m_parts(std::make_uniqu
         axis->setNumberPrecision(6);  // no powers of ten below a million
     }
     plot->yAxis->ticker()->setTickCount(4);
-    plot->setMinimumSize(minimumSizeHint());
+    plot->setMinimumSize(QSize(0, minimumSizeHint().height()));
     plot->axisRect()->setAutoMargins(QCP::msLeft | QCP::msTop | QCP::msBottom);
     plot->axisRect()->setMinimumMargins(QMargins(4, 4, 4, 4));
     auto* layout = new QVBoxLayout(this);
@@ -165,6 +167,14 @@ void SpeedPlot::changeEvent(QEvent* event) {
     if (event->type() != QEvent::PaletteChange && event->type() != QEvent::FontChange) return;
     takePalette();
     m_parts->plot->replot(QCustomPlot::rpQueuedRefresh);
+}
+
+// Labels keep apart from each other.
+void SpeedPlot::resizeEvent(QResizeEvent* event) {
+    QWidget::resizeEvent(event);
+    const int labelWidth = 2 * fontMetrics().horizontalAdvance(QStringLiteral("1,000"));
+    m_parts->plot->xAxis->ticker()->setTickCount(qBound(1, width() / labelWidth, kMostTicks));
+    m_parts->plot->setVisible(width() >= kNarrowestPlot);
 }
 
 void SpeedPlot::takePalette() {

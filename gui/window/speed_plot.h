@@ -27,10 +27,12 @@ public:
     [[nodiscard]] QStringList timeLabels() const;  // of the vertical axis
     [[nodiscard]] bool namesAreBesideThePoints() const;
     [[nodiscard]] QSize sizeHint() const override { return {320, 130}; }
-    [[nodiscard]] QSize minimumSizeHint() const override { return {160, 90}; }
+    // Any width: too narrow for a plot, it is empty.
+    [[nodiscard]] QSize minimumSizeHint() const override { return {0, 90}; }
 
 protected:
     void changeEvent(QEvent* event) override;
+    void resizeEvent(QResizeEvent* event) override;
 
 private:
     void setupGraphs(QCustomPlot* plot);

@@ -4,6 +4,7 @@
 #include <QHBoxLayout>
 #include <QLabel>
 #include <QLocale>
+#include <initializer_list>
 
 #include "gui/window/elided_label.h"
 #include "gui/window/placement_text.h"
@@ -95,6 +96,30 @@ void StatusStrip::setNumber(QLabel* label, const QString& text) {
         metrics.height() != label->minimumHeight())
         label->setFixedSize(width, metrics.height());
     if (label->text() != text) label->setText(text);
+    fit();
+}
+
+// The device is in the tool bar, and the time of a token follows from their number a second.
+void StatusStrip::fit() {
+    const auto needed = [this] {
+        const QMargins margins = layout()->contentsMargins();
+        int width = margins.left() + margins.right();
+        for (const QWidget* part : std::initializer_list<const QWidget*>{
+                 m_model, m_device, m_tokens, m_msPerToken, m_tokensPerSecond, m_context})
+            if (part && !part->isHidden())
+                width += qMax(part->minimumSizeHint().width(), part->minimumWidth()) +
+                         layout()->spacing();
+        return width;
+    };
+    for (QWidget* part : std::initializer_list<QWidget*>{m_device, m_msPerToken})
+        if (part) part->show();
+    for (QWidget* part : std::initializer_list<QWidget*>{m_device, m_msPerToken})
+        if (part && needed() > width()) part->hide();
+}
+
+void StatusStrip::resizeEvent(QResizeEvent* event) {
+    QWidget::resizeEvent(event);
+    fit();
 }
 
 void StatusStrip::changeEvent(QEvent* event) {

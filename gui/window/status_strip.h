@@ -27,10 +27,13 @@ public:
 
 protected:
     void changeEvent(QEvent* event) override;
+    void resizeEvent(QResizeEvent* event) override;
 
 private:
+    // Where there is no room for all, what is said elsewhere too goes first.
+    void fit();
     QLabel* addNumber(const char* name, const QString& toolTip);
-    static void setNumber(QLabel* label, const QString& text);
+    void setNumber(QLabel* label, const QString& text);
     // `shortText`: where there is no room for the other; empty: it is elided.
     void setDevice(const QString& text, const QString& shortText, const QString& toolTip);
 

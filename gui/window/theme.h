@@ -36,5 +36,7 @@ int tokenShade(double probability);
 
 // Text that matters less than the text around it.
 QColor dimmedTextColor(const QPalette& palette);
+// The edge of a field to write in, where the style's own cannot be seen.
+QColor fieldEdgeColor(const QPalette& palette);
 
 }  // namespace qllama

@@ -55,10 +55,11 @@ void WeightCacheDialog::setupList() {
 }
 
 void WeightCacheDialog::setupLayout() {
-    auto* about = new QLabel(tr("Weights in q8 and q4 are made from the model's own when it is "
-                                "loaded for the first time. They are kept here, so that it opens "
-                                "at once the next time."),
-                             this);
+    auto* about =
+        new QLabel(tr("Weights in q8, q4 and packed form are made from the model's own when it is "
+                      "loaded for the first time. They are kept here, so that it opens "
+                      "at once the next time."),
+                   this);
     about->setWordWrap(true);
     auto* folder = new QLabel(m_folder.empty() ? tr("No folder: neither XDG_CACHE_HOME nor HOME "
                                                     "names one, so nothing is kept.")

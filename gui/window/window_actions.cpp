@@ -75,7 +75,7 @@ void WindowActions::setupThemes() {
         action->setChecked(theme == Theme::System);
         action->setData(keyOf(theme));
     };
-    addTheme(Theme::System, tr("As the &Desktop"));
+    addTheme(Theme::System, tr("&As the Desktop"));
     addTheme(Theme::Light, tr("&Light"));
     addTheme(Theme::Dark, tr("&Dark"));
 }

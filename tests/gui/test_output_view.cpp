@@ -193,6 +193,11 @@ private slots:
         view.resize(200, 150);
         QTRY_VERIFY(view.viewport()->width() <= 200);
         QCOMPARE(bar->value(), bar->maximum());
+        QFont larger = view.font();
+        larger.setPointSizeF(larger.pointSizeF() + 3);
+        view.setFont(larger);
+        QVERIFY(bar->maximum() > 0);
+        QCOMPARE(bar->value(), bar->maximum());
         bar->setValue(3);
         view.resize(200, 90);
         QTRY_VERIFY(view.viewport()->height() <= 90);

@@ -281,6 +281,8 @@ private slots:
     void modelsAreNamedByTheirFolder() {
         QCOMPARE(displayName(locationOf("/m/llama-7b")), "llama-7b");
         QCOMPARE(displayName(locationOf("/m/llama-7b/")), "llama-7b");
+        QCOMPARE(displayName(locationOf("/m/Llama-3.2-1B")), "Llama-3.2-1B");
+        QCOMPARE(displayName(locationOf("/m/7B/params.json")), "7B/params.json");
         QCOMPARE(displayName(locationOf("/m/7B/consolidated.00.pth")), "7B/consolidated.00.pth");
     }
 

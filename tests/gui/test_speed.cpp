@@ -101,6 +101,7 @@ private slots:
         QCOMPARE(history.figures().promptTokensPerSecond, 0.0);
         history.promptProgress(250, 500);
         QCOMPARE(history.figures().promptDone, 250);
+        QCOMPARE(history.figures().contextUsed, 250);
         QCOMPARE(history.figures().promptTokensPerSecond, 500.0);
         QCOMPARE(history.figures().promptSecondsLeft, 1.5);
         history.promptDone({});

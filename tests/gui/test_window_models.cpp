@@ -351,6 +351,38 @@ private slots:
         QVERIFY2(text.startsWith("Cannot read the text: "), qPrintable(text));
     }
 
+    // Not the file that was opened, where another one beside it is wrong.
+    void theFileThatIsWrongIsNamed() {
+        const std::filesystem::path folder = m_window->folder.path().toStdString();
+        const std::filesystem::path shard = folder / "consolidated.01.pth";
+        QFile file(QString::fromStdString(shard.string()));
+        QVERIFY(file.open(QIODevice::WriteOnly));
+        m_window->script->load = [&shard](auto&&...) -> Result<ModelInfo> {
+            return Error{ErrorCode::InvalidFile, "The file ends too early.", shard.string()};
+        };
+        const QString ending = "could not be loaded. consolidated.01.pth: The file ends too early.";
+        m_window->openIdle(startWith(folder / "params.json"));
+        QVERIFY(m_window->label("messageText").contains("params.json " + ending));
+        m_window->openIdle(startWith(folder));
+        QVERIFY(m_window->label("messageText").contains(ending));
+        m_window->openIdle(startWith(shard));
+        QVERIFY(m_window->label("messageText")
+                    .endsWith("could not be loaded. The file ends too early."));
+    }
+
+    void notesOfAModelGoWithIt() {
+        m_window->script->load = [](const LoadRequest& request, auto&&...) -> Result<ModelInfo> {
+            ModelInfo info = ScriptedEngine::modelInfo(request);
+            info.notes = {"Some matrices cannot be packed."};
+            return info;
+        };
+        m_window->openIdle();
+        QCOMPARE(m_window->label("messageText"), "Some matrices cannot be packed.");
+        m_window->action("Unload")->trigger();
+        QTRY_COMPARE(m_window->label("statusModel"), "No model");
+        QCOMPARE(m_window->label("messageText"), "");
+    }
+
     // What is on its way out is not ready to be used, however long the engine takes to let it go.
     void aModelThatIsUnloadedDuringARunIsNotReady() {
         std::binary_semaphore mayEnd{0};
