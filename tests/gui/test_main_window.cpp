@@ -127,8 +127,8 @@ private slots:
     void theSpeedDockFitsASmallScreen() {
         m_window->openIdle();
         m_window->find<QWidget>("speedDock")->show();
-        m_window->window->resize(640, 480);
-        QTRY_COMPARE(m_window->window->width(), 640);
+        const int least = m_window->window->minimumSizeHint().width();
+        QVERIFY2(least <= 608, qPrintable(QString::number(least)));  // 95 % of 640
     }
 
     void theNumbersOfARunAreNeverCutOff() {
