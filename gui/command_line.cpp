@@ -133,7 +133,7 @@ struct Dependence {
     const char* orElse = nullptr;
 };
 constexpr Dependence kDependences[] = {
-    {"--bench-prompt", "--bench", "--bench-seed"},
+    {"--bench-prompt", "--bench"},
     {"--bench-tokens", "--bench", "--bench-seed"},
     {"--bench-depth", "--bench", "--bench-seed"},
     {"--repetitions", "--bench", "--bench-seed"},
@@ -141,8 +141,17 @@ constexpr Dependence kDependences[] = {
     {"--shards", "--make-model"},
 };
 
+// Options that mean something only where a text is generated, also without --headless.
+constexpr const char* kOfATextAlone[] = {
+    "--prompt", "--prompt-file", "--stop", "--max-tokens", "--ignore-eos", "--logits", "--profile"};
+
 std::string dependenceProblem(const CommandLine& commandLine) {
     const auto& given = commandLine.given;
+    for (const char* option : kOfATextAlone)
+        if (commandLine.action != TerminalAction::Generate && given.contains(option))
+            return std::string(option) + " works only when a text is generated.";
+    if (commandLine.action == TerminalAction::Inspect && commandLine.hasModel)
+        return "--inspect has its own path; leave out the model that is given besides.";
     for (const Dependence& dependence : kDependences)
         if (given.contains(dependence.option) && !given.contains(dependence.needed) &&
             !(dependence.orElse != nullptr && given.contains(dependence.orElse)))
@@ -161,8 +170,6 @@ std::string combinationProblem(const Tokens& tokens, const CommandLine& commandL
     }
     if (const std::string problem = dependenceProblem(commandLine); !problem.empty())
         return problem;
-    if (commandLine.load.profile && commandLine.action != TerminalAction::Generate)
-        return "--profile works only when a text is generated.";
     if (commandLine.action == TerminalAction::MakeModel && !commandLine.hasModel)
         return "--make-model needs a folder to write: --make-model SHAPE DIR.";
     if (commandLine.action == TerminalAction::MakeModel &&

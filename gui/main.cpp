@@ -1,4 +1,5 @@
 // Chooses between the window and the terminal, nothing else.
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
@@ -11,6 +12,7 @@
 
 int main(int argc, char** argv) {
     qllama::holdStandardStreams();
+    std::signal(SIGXFSZ, SIG_IGN);  // a file that is too large for a limit fails like a full disk
     // packaging/run.sh asks beforehand, with all that the user gave it behind.
     const bool onlyAsks = argc > 1 && std::strcmp(argv[1], "--check-display") == 0;
     if (onlyAsks) {

@@ -1,11 +1,14 @@
 #include "gui/prompt_file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <memory>
+
+#include "gui/standard_streams.h"
 
 namespace qllama {
 namespace {
@@ -50,6 +53,9 @@ Result<std::string> readPromptFile(const std::filesystem::path& path) {
         const ssize_t count = ::read(file.descriptor, chunk.get(), kChunkBytes);
         if (count == 0) return text;
         if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) &&
+            waitUntilReady(file.descriptor, POLLIN))
+            continue;
         if (count < 0) return readError(name);
         text.append(chunk.get(), static_cast<std::size_t>(count));
         if (text.size() > kMaximumBytes)

@@ -1,8 +1,10 @@
 #include "gui/standard_streams.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <initializer_list>
 
 namespace qllama {
@@ -15,6 +17,15 @@ void holdStandardStreams() {
         const int mode = descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY;
         static_cast<void>(::open("/dev/null", mode));
     }
+}
+
+bool waitUntilReady(int descriptor, short event) {
+    pollfd wait{descriptor, event, 0};
+    int count;
+    do
+        count = ::poll(&wait, 1, -1);
+    while (count < 0 && errno == EINTR);
+    return count > 0;
 }
 
 }  // namespace qllama

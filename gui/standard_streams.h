@@ -8,4 +8,8 @@ namespace qllama {
 // before any file is opened.
 void holdStandardStreams();
 
+// Waits until a descriptor that does not wait by itself can be read (POLLIN) or written (POLLOUT):
+// O_NONBLOCK belongs to all who share a terminal or pipe, so that others may set it. False: never.
+bool waitUntilReady(int descriptor, short event);
+
 }  // namespace qllama

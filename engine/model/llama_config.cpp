@@ -7,7 +7,6 @@ namespace {
 
 // Query vectors are kept in registers and on the stack by the attention kernels; no LLaMA has more
 // than 256.
-constexpr std::int64_t kLargestHeadDim = 1024;
 
 Error invalid(const Checkpoint& checkpoint, std::string message) {
     return {ErrorCode::InvalidFile, std::move(message), checkpoint.folder.string()};

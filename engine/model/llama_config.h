@@ -24,6 +24,8 @@ struct LlamaConfig {
     std::int64_t trainedContext = 2048;  // max_seq_len of the file, else 2048
 };
 
+inline constexpr std::int64_t kLargestHeadDim = 1024;
+
 // Takes the true extents from the tensors and checks everything the file claims against them:
 // missing layers, wrong shapes, an FFN width or vocabulary that disagrees are errors with both
 // numbers. `tokenizerVocabulary` is empty when no tokenizer is at hand (inspection).

@@ -95,6 +95,9 @@ struct Transformer::Impl {
     std::unique_ptr<Buffer> rowLogits;  // [kLogitRows, vocabulary], once forwardAll() needs it
     std::vector<float> handOver;        // the residual stream between two stages
     std::int64_t position = 0;
+    // Positions that are known to be computed: a device may tell only at the next read that what it was told
+    // before has failed.
+    std::int64_t confirmed = 0;
     std::size_t stageAtWork = 0;  // whose failure a call reports
 
     // Cache and working buffers for weights.
@@ -229,6 +232,54 @@ struct Transformer::Impl {
         return {};
     }
 
+    Result<void> forward(std::span<const std::int32_t> tokens,
+                         const std::function<void(std::int64_t)>& progress,
+                         const std::stop_token& stop) {
+        QLLAMA_CHECK(checkTokens(tokens));
+        const auto batch = static_cast<std::size_t>(batchSize);
+        for (std::size_t done = 0; done < tokens.size();) {
+            const std::size_t count = std::min(batch, tokens.size() - done);
+            const auto before = static_cast<std::int64_t>(done);
+            const auto within = [&progress, before](std::int64_t tokensDone) {
+                progress(before + tokensDone);
+            };
+            QLLAMA_CHECK(runBatch(tokens.subspan(done, count), done + count == tokens.size(),
+                                  progress ? std::function<void(std::int64_t)>(within) : nullptr,
+                                  stop));
+            done += count;
+            if (progress) progress(static_cast<std::int64_t>(done));
+        }
+        return {};
+    }
+
+    Result<void> forwardAll(std::span<const std::int32_t> tokens, const LogitsSink& sink,
+                            const std::stop_token& stop) {
+        QLLAMA_CHECK(checkTokens(tokens));
+        const auto batch = static_cast<std::size_t>(batchSize);
+        for (std::size_t done = 0; done < tokens.size();) {
+            const std::size_t count = std::min(batch, tokens.size() - done);
+            QLLAMA_CHECK(runBatch(tokens.subspan(done, count), false, {}, stop));
+            QLLAMA_CHECK(giveLogits(static_cast<std::int64_t>(done),
+                                    static_cast<std::int64_t>(count), sink));
+            done += count;
+        }
+        return {};
+    }
+
+    // After a call: its logits confirm all; a failure leaves what was confirmed before, a stop what there is.
+    Result<void> settled(Result<void> outcome) {
+        if (outcome.ok())
+            confirmed = position;
+        else if (outcome.error().code != ErrorCode::Cancelled)
+            truncate(confirmed);
+        return outcome;
+    }
+
+    void truncate(std::int64_t to) {
+        position = std::clamp<std::int64_t>(to, 0, position);
+        confirmed = std::min(confirmed, position);
+    }
+
     [[nodiscard]] Result<void> checkTokens(std::span<const std::int32_t> tokens) const {
         const auto count = static_cast<std::int64_t>(tokens.size());
         if (count > options.contextLength - position)
@@ -285,35 +336,12 @@ std::int64_t Transformer::scratchBytes(const LlamaConfig& config, std::int64_t c
 Result<void> Transformer::forward(std::span<const std::int32_t> tokens,
                                   const std::function<void(std::int64_t)>& progress,
                                   std::stop_token stop) {
-    QLLAMA_CHECK(m_impl->checkTokens(tokens));
-    const auto batch = static_cast<std::size_t>(m_impl->batchSize);
-    for (std::size_t done = 0; done < tokens.size();) {
-        const std::size_t count = std::min(batch, tokens.size() - done);
-        const auto before = static_cast<std::int64_t>(done);
-        const auto within = [&progress, before](std::int64_t tokensDone) {
-            progress(before + tokensDone);
-        };
-        QLLAMA_CHECK(
-            m_impl->runBatch(tokens.subspan(done, count), done + count == tokens.size(),
-                             progress ? std::function<void(std::int64_t)>(within) : nullptr, stop));
-        done += count;
-        if (progress) progress(static_cast<std::int64_t>(done));
-    }
-    return {};
+    return m_impl->settled(m_impl->forward(tokens, progress, stop));
 }
 
 Result<void> Transformer::forwardAll(std::span<const std::int32_t> tokens, const LogitsSink& sink,
                                      std::stop_token stop) {
-    QLLAMA_CHECK(m_impl->checkTokens(tokens));
-    const auto batch = static_cast<std::size_t>(m_impl->batchSize);
-    for (std::size_t done = 0; done < tokens.size();) {
-        const std::size_t count = std::min(batch, tokens.size() - done);
-        QLLAMA_CHECK(m_impl->runBatch(tokens.subspan(done, count), false, {}, stop));
-        QLLAMA_CHECK(m_impl->giveLogits(static_cast<std::int64_t>(done),
-                                        static_cast<std::int64_t>(count), sink));
-        done += count;
-    }
-    return {};
+    return m_impl->settled(m_impl->forwardAll(tokens, sink, stop));
 }
 
 std::size_t Transformer::failedStage() const {
@@ -326,7 +354,7 @@ Result<void> Transformer::replaceStage(std::size_t index, StageWeights weights) 
     QLLAMA_TRY(Stage stage, m_impl->stageOf(std::move(weights), rotations));
     if (index + 1 == m_impl->stages.size()) m_impl->rowLogits.reset();
     m_impl->stages[index] = std::move(stage);
-    m_impl->position = 0;
+    m_impl->truncate(0);
     return {};
 }
 
@@ -339,7 +367,7 @@ std::int64_t Transformer::position() const {
 }
 
 void Transformer::truncate(std::int64_t position) {
-    m_impl->position = std::clamp<std::int64_t>(position, 0, m_impl->position);
+    m_impl->truncate(position);
 }
 
 const LlamaConfig& Transformer::config() const {

@@ -40,7 +40,8 @@ public:
     // go through in batches. `progress` (may be empty) is told after each layer of a batch: a part
     // of the layers for all tokens of the batch counts as that part of its tokens, so it gets the
     // number of tokens done, rounded down, and all of them only when the logits are there. Stop is
-    // polled for each layer; a cancelled call leaves the context at the last whole batch.
+    // polled for each layer; a cancelled call leaves the context at the last whole batch, one that fails
+    // where it was after the last call that did not.
     // Fails with InvalidRequest when the context would overflow or a token is out of range.
     Result<void> forward(std::span<const std::int32_t> tokens,
                          const std::function<void(std::int64_t)>& progress, std::stop_token stop);

@@ -34,9 +34,11 @@ std::uint64_t paddingAt(std::uint64_t offset) {
 }  // namespace
 
 bool isBeingWritten(const fs::path& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // For writing, where that may be: NFS locks nothing else. A file system without locks knows of none.
+    int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) return false;
-    const bool locked = ::flock(descriptor, LOCK_EX | LOCK_NB) != 0;
+    const bool locked = ::flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     ::close(descriptor);
     return locked;
 }

@@ -28,10 +28,11 @@ std::int64_t weightBytes(Precision precision, const Checkpoint& checkpoint,
     return bytes;
 }
 
-std::int64_t kvCacheBytes(KvPrecision precision, const LlamaConfig& config) {
+std::int64_t kvCacheBytes(KvPrecision precision, const LlamaConfig& config,
+                          std::int64_t contextLength) {
     const std::int64_t elementBytes =
         sizeOf(precision == KvPrecision::F16 ? DType::F16 : DType::F32);
-    return 2 * config.layerCount * config.kvHeadCount * config.headDim * config.trainedContext *
+    return 2 * config.layerCount * config.kvHeadCount * config.headDim * contextLength *
            elementBytes;
 }
 
@@ -66,14 +67,15 @@ std::vector<MemoryNeed> memoryNeeded(const Inspection& inspection) {
         const KvPrecision kv = automaticKvPrecision(info.precision, checkpoint.tensors, config,
                                                     inspection.contextLength);
         needed.push_back({std::string(info.key), weightBytes(info.precision, checkpoint, config),
-                          kvCacheBytes(kv, config)});
+                          kvCacheBytes(kv, config, inspection.contextLength)});
     }
     return needed;
 }
 
 }  // namespace
 
-Result<Inspection> inspect(const CheckpointLocation& location) {
+Result<Inspection> inspect(const CheckpointLocation& location,
+                           std::optional<std::int64_t> contextLength) {
     Inspection inspection;
     auto opened = openCheckpoint(location, {});
     if (!opened.ok()) {
@@ -95,8 +97,8 @@ Result<Inspection> inspect(const CheckpointLocation& location) {
     const auto config = resolveConfig(checkpoint, std::nullopt);
     if (config.ok()) {
         inspection.config = config.value();
-        inspection.contextLength = config.value().trainedContext;
-        const auto length = contextLengthFor(config.value(), std::nullopt, checkpoint);
+        inspection.contextLength = contextLength.value_or(config.value().trainedContext);
+        const auto length = contextLengthFor(config.value(), contextLength, checkpoint);
         if (length.ok()) {
             inspection.memory = memoryNeeded(inspection);
         } else {

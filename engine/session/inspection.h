@@ -26,12 +26,15 @@ struct Inspection {
     bool isWhole = true;                // false: it does not run as it is, for one of the problems
     std::optional<LlamaConfig> config;  // empty when the weights are not usable; see problems
     std::int64_t parameterCount = 0;
-    std::int64_t contextLength = 0;  // what the model says, else 2048; 0 without config
+    std::int64_t contextLength =
+        0;  // asked for, else what the model says, else 2048; 0 without config
     std::vector<MemoryNeed> memory;  // one a precision; empty without a config that can be loaded
     std::vector<std::string> problems;  // why it cannot run or may run wrongly, in sentences
 };
 
-// Fails only when there is nothing to describe: no weights, or unreadable ones.
-Result<Inspection> inspect(const CheckpointLocation& location);
+// With so many tokens of context, or the model's own. Fails only when there is nothing to describe: no
+// weights, or unreadable ones.
+Result<Inspection> inspect(const CheckpointLocation& location,
+                           std::optional<std::int64_t> contextLength = std::nullopt);
 
 }  // namespace qllama

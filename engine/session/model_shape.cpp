@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "engine/model/llama_config.h"
+
 namespace qllama {
 namespace {
 
@@ -74,6 +76,11 @@ Result<void> checkExtents(const ModelShape& shape) {
     if (shape.dim % shape.headCount != 0 || shape.dim / shape.headCount % 2 != 0)
         return refused("A width of " + std::to_string(shape.dim) + " does not divide into " +
                        std::to_string(shape.headCount) + " heads of an even size.");
+    if (shape.dim / shape.headCount > kLargestHeadDim)
+        return refused("A width of " + std::to_string(shape.dim) + " makes " +
+                       std::to_string(shape.headCount) + " heads of " +
+                       std::to_string(shape.dim / shape.headCount) + "; at most " +
+                       std::to_string(kLargestHeadDim) + " are supported.");
     if (shape.headCount % shape.kvHeadCount != 0)
         return refused(std::to_string(shape.kvHeadCount) + " key and value heads do not divide " +
                        std::to_string(shape.headCount) + " heads.");

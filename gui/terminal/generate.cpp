@@ -55,21 +55,21 @@ Result<GenerationResult> generate(const CommandLine& commandLine, Reporter& repo
     if (commandLine.logitsPath) {
         QLLAMA_TRY(logits, NpyFile::open(*commandLine.logitsPath));
     }
-    // What it needs is said before it is taken. A request without a plan fails in loadModel() too,
-    // which knows more about why, and alone asks what to do about a device that is not there.
-    if (commandLine.load.device != "cpu") {
-        LoadRequest asked = commandLine.load;
-        asked.mayLeaveDevice = {};
-        if (const auto plan = planModel(asked, stop); plan.ok()) reporter.planned(plan.value());
-    }
+    LoadRequest load = commandLine.load;
+    if (load.device != "cpu")
+        load.planMade = [&reporter](const PlacementPlan& plan) { reporter.planned(plan); };
     QLLAMA_TRY(
         auto model,
         loadModel(
-            commandLine.load,
-            [&reporter](const LoadProgress& progress) { reporter.loadProgress(progress); }, stop));
+            load, [&reporter](const LoadProgress& progress) { reporter.loadProgress(progress); },
+            stop));
     reporter.modelReady(model->info, *commandLine.generation.seed);
     GenerationSession session(std::move(model));
-    QLLAMA_TRY(auto result, session.generate(commandLine.generation, reporter, stop));
+    auto result = session.generate(commandLine.generation, reporter, stop);
+    // Of the prompt, however the text ends.
+    if (logits && !session.promptLogits().empty())
+        QLLAMA_CHECK(logits->write(session.promptLogits()));
+    if (!result.ok()) return result;
     bool hasProfile = false;
     for (const auto& backend : session.model().backends)
         if (const auto timings = backend->takeProfile(); !timings.empty()) {
@@ -78,11 +78,10 @@ Result<GenerationResult> generate(const CommandLine& commandLine, Reporter& repo
         }
     if (commandLine.load.profile && !hasProfile)
         printError("--profile times the kernels of OpenCL devices; none of the layers is on one.");
-    if (logits && result.statistics.prompt.tokens.empty())
+    if (logits && session.promptLogits().empty())
         return Error{ErrorCode::Cancelled,
                      "Cancelled before the prompt was evaluated; no logits were written.",
                      {}};
-    if (logits) QLLAMA_CHECK(logits->write(session.promptLogits()));
     return result;
 }
 

@@ -174,7 +174,7 @@ std::string inspectionText(const Inspection& inspection) {
 int runInspect(const CommandLine& commandLine) {
     CheckpointLocation location = commandLine.load.location;
     location.model = *commandLine.inspectPath;
-    const Result<Inspection> inspection = inspect(location);
+    const Result<Inspection> inspection = inspect(location, commandLine.load.contextLength);
     if (!inspection) return printAnswer(commandLine.json, inspection.error());
     const int exitCode =
         printAnswer(commandLine.json, commandLine.json ? inspectionJson(inspection.value())

@@ -20,14 +20,14 @@ Result<std::unique_ptr<LoadedModel>> loadMeasured(const CommandLine& commandLine
                                                   std::stop_token stop) {
     const bool tells = !commandLine.json && !commandLine.quiet;
     line.erase();
-    if (tells && request.device != "cpu") {
-        LoadRequest asked = request;
-        asked.mayLeaveDevice = {};
-        if (const auto plan = planModel(asked, stop); plan.ok())
-            printLines(placementTable(plan.value()));
-    }
+    LoadRequest load = request;
+    if (tells && load.device != "cpu")
+        load.planMade = [&line](const PlacementPlan& plan) {
+            line.erase();
+            printLines(placementTable(plan));
+        };
     auto model = loadModel(
-        request, [&line](const LoadProgress& progress) { line.showLoading(progress); },
+        load, [&line](const LoadProgress& progress) { line.showLoading(progress); },
         std::move(stop));
     line.erase();
     if (tells && model.ok())

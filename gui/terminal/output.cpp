@@ -1,5 +1,6 @@
 #include "gui/terminal/output.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -8,6 +9,7 @@
 #include <cstring>
 
 #include "engine/tokenizer/utf8_stream.h"
+#include "gui/standard_streams.h"
 
 namespace qllama {
 namespace {
@@ -17,10 +19,32 @@ int writeAll(int descriptor, std::string_view bytes) {
     while (!bytes.empty()) {
         const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
         if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) &&
+            waitUntilReady(descriptor, POLLOUT))
+            continue;
         if (count < 0) return errno;
         bytes.remove_prefix(static_cast<std::size_t>(count));
     }
     return 0;
+}
+
+// But for those in `kept`.
+std::string withControlsReplaced(std::string_view text, std::string_view kept,
+                                 std::string_view replacement) {
+    const std::string valid = toValidUtf8(text);
+    std::string shown;
+    for (std::size_t index = 0; index < valid.size(); ++index) {
+        const auto byte = static_cast<unsigned char>(valid[index]);
+        // The controls of Latin-1, U+0080 to U+009F, have two bytes.
+        const bool isHigh = byte == 0xC2 && static_cast<unsigned char>(valid[index + 1]) < 0xA0;
+        const bool isLow = byte < 0x20 && kept.find(valid[index]) == std::string_view::npos;
+        if (isHigh || isLow || byte == 0x7F)
+            shown += replacement;
+        else
+            shown += valid[index];
+        if (isHigh) ++index;
+    }
+    return shown;
 }
 
 }  // namespace
@@ -67,30 +91,11 @@ void printLines(std::string_view text) {
 }
 
 std::string shownOnTerminal(std::string_view text) {
-    constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-    const std::string valid = toValidUtf8(text);
-    std::string shown;
-    for (std::size_t index = 0; index < valid.size(); ++index) {
-        const auto byte = static_cast<unsigned char>(valid[index]);
-        // The controls of Latin-1, U+0080 to U+009F, have two bytes.
-        const bool isHigh = byte == 0xC2 && static_cast<unsigned char>(valid[index + 1]) < 0xA0;
-        const bool isLow = byte < 0x20 && byte != '\n' && byte != '\t';
-        if (isHigh || isLow || byte == 0x7F)
-            shown += kReplacement;
-        else
-            shown += valid[index];
-        if (isHigh) ++index;
-    }
-    return shown;
+    return withControlsReplaced(text, "\n\t", "\xEF\xBF\xBD");
 }
 
 std::string withoutControls(std::string_view text) {
-    std::string clean = toValidUtf8(text);
-    for (char& character : clean) {
-        const auto code = static_cast<unsigned char>(character);
-        if ((code < 0x20 && character != '\n') || code == 0x7F) character = '?';
-    }
-    return clean;
+    return withControlsReplaced(text, "\n", "?");
 }
 
 }  // namespace qllama

@@ -51,6 +51,7 @@ std::string PlainReporter::describe(const ModelInfo& model) const {
 }
 
 void PlainReporter::planned(const PlacementPlan& plan) {
+    m_progress.erase();
     if (m_style.quiet) return;
     printLines(placementTable(plan));
 }

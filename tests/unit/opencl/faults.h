@@ -38,7 +38,9 @@ private:
 class CollectingSink final : public GenerationSink {
 public:
     void promptStarted(std::int64_t, std::uint64_t) override {}
-    void promptProgress(std::int64_t, std::int64_t) override {}
+    void promptProgress(std::int64_t done, std::int64_t total) override {
+        if (onPrompt) onPrompt(done, total);
+    }
     void promptDone(const PromptStatistics&) override {}
     void tokenReady(const TokenChunk& chunk) override {
         m_text += chunk.text;
@@ -52,6 +54,7 @@ public:
     [[nodiscard]] const std::string& text() const { return m_text; }
     [[nodiscard]] double ms() const { return m_ms; }  // from the request to the last token
 
+    std::function<void(std::int64_t done, std::int64_t total)> onPrompt;
     std::function<void()> onToken;
     std::vector<ModelInfo> moves;
     std::vector<std::pair<std::int64_t, std::int64_t>> recomputed;

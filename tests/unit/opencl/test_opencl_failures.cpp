@@ -25,6 +25,8 @@ private slots:
     void everyFaultWhileLoadingIsASentence();
     void everyFaultWhileGeneratingIsASentence_data();
     void everyFaultWhileGeneratingIsASentence();
+    void aPromptThatFailedIsNotBuiltUpon_data();
+    void aPromptThatFailedIsNotBuiltUpon();
     void modelMayGoAfterAFailure();
 };
 
@@ -242,6 +244,45 @@ void TestOpenClFailures::everyFaultWhileGeneratingIsASentence() {
             QVERIFY2(!result.ok(), qPrintable(QString("fault %1 went unnoticed").arg(number)));
             QVERIFY2(isSentenceAboutTheDevice(result.error()), result.error().message.c_str());
         }
+}
+
+void TestOpenClFailures::aPromptThatFailedIsNotBuiltUpon_data() {
+    QTest::addColumn<bool>("stopped");
+    QTest::newRow("failed") << false;
+    QTest::newRow("stopped before that showed") << true;
+}
+
+// In its first batch, of which the device tells only with the last one's logits.
+void TestOpenClFailures::aPromptThatFailedIsNotBuiltUpon() {
+    QFETCH(const bool, stopped);
+    GenerationRequest request = greedy(8);
+    for (int sentence = 0; sentence < 180; ++sentence)
+        request.prompt += " boy and a girl, and there was a";
+    LoadRequest load = demoRequest("opencl:0");
+    load.contextLength = 4096;
+    CollectingSink sink;
+    const auto textOn = [&](const LoadRequest& asked) {
+        GenerationSession session(std::move(loadModel(asked, {}, {})).value());
+        return session.generate(request, sink, {}).value().text;
+    };
+    const std::string expected = textOn(load);
+    GenerationSession session(std::move(loadModel(load, {}, {})).value());
+    std::stop_source stop;
+    if (stopped)
+        sink.onPrompt = [&stop](std::int64_t done, std::int64_t total) {
+            if (2 * done > total) stop.request_stop();
+        };
+    {
+        const FaultAt fault(opencl::FaultPoint::Enqueue, 30);
+        const auto failed = session.generate(request, sink, stop.get_token());
+        QVERIFY(fault.seen() > 30);
+        QCOMPARE(failed.ok(), stopped);
+    }
+    sink.onPrompt = {};
+    const auto again = session.generate(request, sink, {});
+    QVERIFY(again.ok());
+    QVERIFY(again.value().statistics.prompt.tokens.size() > 1024);
+    QCOMPARE(QString::fromStdString(again.value().text), QString::fromStdString(expected));
 }
 
 // What the device was told before may still be running: it must not find the weights gone.

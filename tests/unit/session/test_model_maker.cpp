@@ -256,6 +256,8 @@ void TestModelMaker::shapesAreChecked_data() {
                                << "to 1048576";
     QTest::newRow("odd heads") << "dim=9,layers=1,heads=3,ffn=8"
                                << "3 heads of an even size";
+    QTest::newRow("wide heads") << "dim=4096,layers=1,heads=2,ffn=64"
+                                << "2 heads of 2048; at most 1024 are supported";
     QTest::newRow("key heads") << "dim=16,layers=1,heads=4,kv-heads=3,ffn=8"
                                << "do not divide 4";
 }

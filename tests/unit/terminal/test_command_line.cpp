@@ -373,6 +373,21 @@ void TestCommandLine::optionsOfAnotherActionAreRefused_data() {
     QTest::addColumn<QString>("problem");
     QTest::newRow("prompt of a benchmark")
         << QStringList{"--bench-prompt", "9"} << "--bench-prompt works only with --bench.";
+    QTest::newRow("prompt of the seed's") << QStringList{"--bench-seed", "--bench-prompt", "9"}
+                                          << "--bench-prompt works only with --bench.";
+    const QStringList measurement = {"--perplexity", "f.txt"};
+    for (const QStringList& option : {QStringList{"--prompt", "x"},
+                                      {"--prompt-file", "p"},
+                                      {"--stop", "x"},
+                                      {"--max-tokens", "3"},
+                                      {"--ignore-eos"},
+                                      {"--logits", "l.npy"},
+                                      {"--profile"}})
+        QTest::newRow(qPrintable(option.first()))
+            << measurement + option << option.first() + " works only when a text is generated.";
+    QTest::newRow("model beside an inspection")
+        << QStringList{"--inspect", "a", "b"}
+        << "--inspect has its own path; leave out the model that is given besides.";
     QTest::newRow("repetitions") << QStringList{"--repetitions", "9"}
                                  << "--repetitions works only with --bench.";
     QTest::newRow("reference") << QStringList{"--reference", "f16"}
