@@ -84,10 +84,11 @@ public:
 
     Result<GenerationResult> go() {
         const std::int64_t context = m_result.statistics.contextLength;
-        // Encoding takes seconds for some megabytes and cannot be stopped.
+        // Encoding takes seconds for some megabytes.
         const std::int64_t fewest = m_model.tokenizer->fewestTokens(m_request.prompt.size());
         if (fewest > context) return promptTooLong("at least " + std::to_string(fewest), context);
-        m_history = m_model.tokenizer->encode(m_request.prompt);
+        m_history = m_model.tokenizer->encode(m_request.prompt, m_stop);
+        if (m_stop.stop_requested()) return finish(StopReason::Cancelled);
         const auto promptTokens = static_cast<std::int64_t>(m_history.size());
         if (promptTokens > context) return promptTooLong(std::to_string(promptTokens), context);
         m_sink.promptStarted(promptTokens, m_result.statistics.seed);

@@ -175,7 +175,8 @@ Result<PerplexityReport> PerplexityRun::go() {
 Result<PerplexityReport> measurePerplexity(
     LoadedModel& model, LoadedModel* reference, std::string_view text,
     const std::function<void(std::int64_t, std::int64_t)>& progress, std::stop_token stop) {
-    std::vector<TokenId> tokens = model.tokenizer->encode(text);
+    std::vector<TokenId> tokens = model.tokenizer->encode(text, stop);
+    if (stop.stop_requested()) return cancelledError();
     if (tokens.size() < 2)
         return Error{ErrorCode::InvalidRequest,
                      "The text is empty; a perplexity needs some tokens to predict.",

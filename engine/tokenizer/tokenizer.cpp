@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <charconv>
+#include <optional>
 #include <utility>
 
 #include "engine/common/mapped_file.h"
@@ -15,6 +16,10 @@ namespace {
 
 // LLaMA's file is 500 kB, the largest known sentencepiece vocabularies (256k pieces) about 5 MB.
 constexpr std::size_t kMaximumFileBytes = 64U << 20;
+
+// Of a text that can be divided: a moment's work, and little memory, of which the library needs 140 times as
+// much.
+constexpr std::size_t kEncodedTogether = std::size_t{64} << 10;
 
 constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";  // U+2581, sentencepiece's space
 
@@ -72,13 +77,35 @@ struct Tokenizer::Impl {
     std::vector<std::string> pieces;  // [vocabularySize], bytes of each
     bool addsDummyPrefix = false;
     std::size_t longestPiece = 0;  // in bytes, a space as sentencepiece writes it; 0: unknown
+    // What the library puts before a line feed that begins a text. Empty (not even that): line feeds are no
+    // places to divide a text at.
+    std::optional<std::vector<int>> beforeLineFeed;
+
+    [[nodiscard]] std::vector<int> encode(std::string_view text) const {
+        std::vector<int> ids;
+        // Fails only for a model that is not loaded, which open() excludes.
+        [[maybe_unused]] const auto status = processor.Encode(text, &ids);
+        assert(status.ok());
+        return ids;
+    }
+
+    // Where no piece goes across a line feed, what is on both sides does not matter to the other.
+    void lookAtLineFeeds() {
+        const auto across = [](const std::string& piece) {
+            return piece.size() > 1 && piece.find('\n') != std::string::npos;
+        };
+        if (std::any_of(pieces.begin(), pieces.end(), across)) return;
+        std::vector<int> one = encode("\n");
+        std::vector<int> two = encode("\n\n");
+        if (one.empty() || two.size() != one.size() + 1 || two.back() != one.back()) return;
+        one.pop_back();
+        if (std::equal(one.begin(), one.end(), two.begin())) beforeLineFeed = std::move(one);
+    }
 
     // Asks the model itself instead of its settings: a letter gets a space before it or does not.
     [[nodiscard]] bool putsSpaceBefore(std::string_view letter) const {
-        std::vector<int> ids;
-        if (!processor.Encode(letter, &ids).ok()) return false;
         std::string text;
-        for (const int id : ids)
+        for (const int id : encode(letter))
             text += pieces[static_cast<std::size_t>(id)];
         return text.starts_with(' ');
     }
@@ -129,15 +156,22 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::open(const std::filesystem::
         if (isBounded) impl->longestPiece = std::max(impl->longestPiece, piece.size());
     }
     impl->addsDummyPrefix = impl->putsSpaceBefore("a");
+    if (isBounded) impl->lookAtLineFeeds();
     return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));
 }
 
-std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
-    std::vector<int> ids;
-    // Fails only for a model that is not loaded, which open() excludes.
-    [[maybe_unused]] const auto status = m_impl->processor.Encode(text, &ids);
-    assert(status.ok());
-    ids.insert(ids.begin(), bos());
+std::vector<TokenId> Tokenizer::encode(std::string_view text, const std::stop_token& stop) const {
+    std::vector<TokenId> ids{bos()};
+    std::size_t added = 0;  // tokens before the text of a part
+    do {
+        std::size_t end = text.size();
+        if (m_impl->beforeLineFeed && end > kEncodedTogether)
+            end = std::min(end, text.find('\n', kEncodedTogether));
+        const std::vector<int> part = m_impl->encode(text.substr(0, end));
+        ids.insert(ids.end(), part.begin() + static_cast<std::ptrdiff_t>(added), part.end());
+        text.remove_prefix(end);
+        if (!text.empty()) added = m_impl->beforeLineFeed->size();
+    } while (!text.empty() && !stop.stop_requested());
     return ids;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,8 +27,10 @@ public:
     Tokenizer& operator=(const Tokenizer&) = delete;
 
     // BOS, then the pieces of `text` (any bytes; what is not UTF-8 becomes U+FFFD, as sentencepiece
-    // does); BOS alone for an empty text.
-    [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
+    // does); BOS alone for an empty text. Some hundred kilobytes a second: once `stop` is requested, the
+    // tokens end early, where the tokenizer lets a long text be divided.
+    [[nodiscard]] std::vector<TokenId> encode(std::string_view text,
+                                              const std::stop_token& stop = {}) const;
 
     // A lower bound of how many tokens encode() makes of a text of so many bytes, at no cost: as if
     // all were the longest piece. BOS alone where the tokenizer shortens texts before.

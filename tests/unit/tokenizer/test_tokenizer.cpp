@@ -1,5 +1,7 @@
 // Encoding and decoding against the python binding of sentencepiece, on models trained here.
 #include <QtTest>
+#include <span>
+#include <stop_token>
 #include <thread>
 
 #include "engine/tokenizer/tokenizer.h"
@@ -68,6 +70,8 @@ private slots:
     void knowsWhetherItAddsASpace();
     void knowsTheFewestTokens();
     void outlivesItsFile();
+    void longTextsAreAsShortOnes_data();
+    void longTextsAreAsShortOnes();
     void encodesFromManyThreads();
 
 private:
@@ -266,6 +270,37 @@ void TestTokenizer::outlivesItsFile() {
     QVERIFY(QFile::remove(m_models.file("copy.model")));
     QCOMPARE(opened.value()->encode("The old lamp"), open("llama")->encode("The old lamp"));
     QVERIFY(bytesOf(*opened.value(), opened.value()->encode("lamp")) == " lamp");
+}
+
+void TestTokenizer::longTextsAreAsShortOnes_data() {
+    QTest::addColumn<QString>("model");
+    for (const char* model : {"llama", "no-prefix", "unigram", "other-ids"})
+        QTest::newRow(model) << model;
+}
+
+// Several hundred kilobytes, which may be encoded in parts, of a paragraph that is encoded whole.
+void TestTokenizer::longTextsAreAsShortOnes() {
+    QFETCH(QString, model);
+    const auto tokenizer = open(model);
+    QVERIFY(tokenizer != nullptr);
+    const std::string paragraph =
+        "\nThe old lamp \n\n  was lit.\r\n\n\n \xE7\x81\xAF\xE5\x8F\xB0\n\xFF\n\xE7\x81\n\t" +
+        std::string(1, '\0') + "\nTom and the children ran down to greet it \n";
+    const std::vector<TokenId> once = tokenizer->encode("The end." + paragraph);
+    const std::vector<TokenId> twice = tokenizer->encode("The end." + paragraph + paragraph);
+    const std::span<const TokenId> second = std::span(twice).subspan(once.size());
+    std::string text = "The end.";
+    std::vector<TokenId> expected = once;
+    for (int count = 0; count < 4000; ++count) {
+        text += paragraph;
+        if (count > 0) expected.insert(expected.end(), second.begin(), second.end());
+    }
+    QVERIFY(text.size() > 300'000);
+    QVERIFY(tokenizer->encode(text) == expected);
+    if (model != "llama") return;
+    std::stop_source stop;
+    stop.request_stop();
+    QVERIFY(tokenizer->encode(text, stop.get_token()).size() < expected.size() / 3);
 }
 
 void TestTokenizer::encodesFromManyThreads() {
