@@ -101,20 +101,19 @@ void StatusStrip::setNumber(QLabel* label, const QString& text) {
 
 // The device is in the tool bar, and the time of a token follows from their number a second.
 void StatusStrip::fit() {
-    const auto needed = [this] {
+    if (!m_context) return;  // not all are there yet
+    const auto needed = [this](std::initializer_list<const QWidget*> parts) {
         const QMargins margins = layout()->contentsMargins();
         int width = margins.left() + margins.right();
-        for (const QWidget* part : std::initializer_list<const QWidget*>{
-                 m_model, m_device, m_tokens, m_msPerToken, m_tokensPerSecond, m_context})
-            if (part && !part->isHidden())
-                width += qMax(part->minimumSizeHint().width(), part->minimumWidth()) +
-                         layout()->spacing();
+        for (const QWidget* part : parts)
+            width +=
+                qMax(part->minimumSizeHint().width(), part->minimumWidth()) + layout()->spacing();
         return width;
     };
-    for (QWidget* part : std::initializer_list<QWidget*>{m_device, m_msPerToken})
-        if (part) part->show();
-    for (QWidget* part : std::initializer_list<QWidget*>{m_device, m_msPerToken})
-        if (part && needed() > width()) part->hide();
+    const int withTime = needed({m_model, m_tokens, m_tokensPerSecond, m_context, m_msPerToken});
+    const int withAll = withTime + needed({m_device}) - needed({});
+    m_device->setVisible(withAll <= width());
+    m_msPerToken->setVisible(withTime <= width());
 }
 
 void StatusStrip::resizeEvent(QResizeEvent* event) {

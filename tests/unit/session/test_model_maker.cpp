@@ -290,7 +290,7 @@ void TestModelMaker::refusals() {
     request.shardCount = 3;
     QVERIFY(refused(request, "4 heads cannot be divided over 3 files"));
     request.shardCount = 1;
-    request.shape = shapeOf("dim=1048576,layers=4096,heads=64,ffn=4194304");
+    request.shape = shapeOf("dim=1048576,layers=4096,heads=1024,ffn=4194304");
     QVERIFY(refused(request, "but the disk has only"));
     request.shape = shapeOf("tiny");
     request.tokenizer = folder("missing.model");

@@ -67,6 +67,8 @@ private slots:
     void jsonIsKnownEvenWhenUsageIsWrong();
     void optionsOfAnotherActionAreRefused_data();
     void optionsOfAnotherActionAreRefused();
+    void optionsOfATextAreRefusedElsewhere_data();
+    void optionsOfATextAreRefusedElsewhere();
     void lengthOfTheSeedsBenchmark();
 };
 
@@ -373,21 +375,6 @@ void TestCommandLine::optionsOfAnotherActionAreRefused_data() {
     QTest::addColumn<QString>("problem");
     QTest::newRow("prompt of a benchmark")
         << QStringList{"--bench-prompt", "9"} << "--bench-prompt works only with --bench.";
-    QTest::newRow("prompt of the seed's") << QStringList{"--bench-seed", "--bench-prompt", "9"}
-                                          << "--bench-prompt works only with --bench.";
-    const QStringList measurement = {"--perplexity", "f.txt"};
-    for (const QStringList& option : {QStringList{"--prompt", "x"},
-                                      {"--prompt-file", "p"},
-                                      {"--stop", "x"},
-                                      {"--max-tokens", "3"},
-                                      {"--ignore-eos"},
-                                      {"--logits", "l.npy"},
-                                      {"--profile"}})
-        QTest::newRow(qPrintable(option.first()))
-            << measurement + option << option.first() + " works only when a text is generated.";
-    QTest::newRow("model beside an inspection")
-        << QStringList{"--inspect", "a", "b"}
-        << "--inspect has its own path; leave out the model that is given besides.";
     QTest::newRow("repetitions") << QStringList{"--repetitions", "9"}
                                  << "--repetitions works only with --bench.";
     QTest::newRow("reference") << QStringList{"--reference", "f16"}
@@ -401,6 +388,32 @@ void TestCommandLine::optionsOfAnotherActionAreRefused() {
     QFETCH(QString, problem);
     QCOMPARE(parseCommandLine(headless(fromQt(arguments))).usageError, problem);
     QVERIFY(parseCommandLine(Arguments{"--bench-seed", "--repetitions", "2"}).usageError.isEmpty());
+}
+
+void TestCommandLine::optionsOfATextAreRefusedElsewhere_data() {
+    QTest::addColumn<QStringList>("arguments");
+    QTest::addColumn<QString>("problem");
+    const QStringList measurement = {"--perplexity", "f.txt"};
+    for (const QStringList& option : {QStringList{"--prompt", "x"},
+                                      {"--prompt-file", "p"},
+                                      {"--stop", "x"},
+                                      {"--max-tokens", "3"},
+                                      {"--ignore-eos"},
+                                      {"--logits", "l.npy"},
+                                      {"--profile"}})
+        QTest::newRow(qPrintable(option.first()))
+            << measurement + option << option.first() + " works only when a text is generated.";
+    QTest::newRow("prompt of the seed's") << QStringList{"--bench-seed", "--bench-prompt", "9"}
+                                          << "--bench-prompt works only with --bench.";
+    QTest::newRow("model beside an inspection")
+        << QStringList{"--inspect", "a", "b"}
+        << "--inspect has its own path; leave out the model that is given besides.";
+}
+
+void TestCommandLine::optionsOfATextAreRefusedElsewhere() {
+    QFETCH(QStringList, arguments);
+    QFETCH(QString, problem);
+    QCOMPARE(parseCommandLine(fromQt(arguments)).usageError, problem);
 }
 
 void TestCommandLine::lengthOfTheSeedsBenchmark() {
