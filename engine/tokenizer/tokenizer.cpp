@@ -98,6 +98,7 @@ struct Tokenizer::Impl {
         std::vector<int> one = encode("\n");
         std::vector<int> two = encode("\n\n");
         if (one.empty() || two.size() != one.size() + 1 || two.back() != one.back()) return;
+        if (pieces[static_cast<std::size_t>(one.back())] != "\n") return;  // a space comes last
         one.pop_back();
         if (std::equal(one.begin(), one.end(), two.begin())) beforeLineFeed = std::move(one);
     }
