@@ -378,6 +378,27 @@ private slots:
         m_window->window.reset();
     }
 
+    // What is on its way out is not ready to be used, however long the engine takes to let it go.
+    void aModelThatIsUnloadedDuringARunIsNotReady() {
+        std::binary_semaphore mayEnd{0};
+        m_window->script->generate = [this, &mayEnd](auto&&, GenerationSink& sink,
+                                                     auto&&) -> Result<GenerationResult> {
+            sink.promptStarted(1, 1);
+            m_window->reached.release();
+            mayEnd.acquire();
+            return resultOf(StopReason::Cancelled, {});
+        };
+        m_window->openIdle();
+        m_window->click("generateButton");
+        m_window->reached.acquire();
+        m_window->action("Unload")->trigger();
+        const bool isReady = m_window->find<QAbstractButton>("generateButton")->isEnabled();
+        mayEnd.release();
+        QVERIFY(!isReady);
+        QTRY_COMPARE(m_window->label("statusModel"), "No model");
+        QCOMPARE(m_window->window->windowTitle(), "QLLaMA");
+    }
+
 private:
     std::unique_ptr<ScriptedWindow> m_window;
 };
